@@ -1,0 +1,64 @@
+//! Names in Redis. The prefix (`KEY_PREFIX`, empty by default) stands before every one of them, so that two systems can
+//! share one Redis. No name holds braces: a call touches one key, so a cluster needs no hash tag.
+
+use crate::{BatchId, limits::MAX_PREFIX_BYTES};
+
+/// What is wrong with a prefix, in words; `None`: it can be used. It goes into channel names and paths, so it holds no
+/// comma, no space and no brace.
+pub fn prefix_problem(prefix: &str) -> Option<&'static str> {
+    let plain = prefix.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | ':' | '.'));
+    (!plain || prefix.len() > MAX_PREFIX_BYTES).then_some("use at most 64 characters of A-Z a-z 0-9 _ - : .")
+}
+
+/// The hash that holds a batch: `batch:progress:ID`.
+pub fn hash(prefix: &str, batch: &BatchId) -> String {
+    format!("{prefix}batch:progress:{batch}")
+}
+
+/// The channel on which a batch's changes are announced: `batch:ID`.
+pub fn channel(prefix: &str, batch: &BatchId) -> String {
+    format!("{prefix}batch:{batch}")
+}
+
+/// The hash into which hub objects add their counters: `batchcast:metrics`.
+pub fn metrics(prefix: &str) -> String {
+    format!("{prefix}batchcast:metrics")
+}
+
+/// Fields of a batch's hash.
+pub mod field {
+    use crate::PhotoId;
+
+    /// Epoch of the stored position, decimal.
+    pub const EPOCH: &str = "epoch";
+    /// Version of the stored position, decimal.
+    pub const VERSION: &str = "version";
+    /// The state without photos, JSON.
+    pub const HEAD: &str = "head";
+    /// The application's user id; never sent to a viewer.
+    pub const OWNER: &str = "owner";
+    /// `1` when the stored status is terminal: the script decides by it without decoding JSON.
+    pub const ENDED: &str = "ended";
+    /// What the fields of photos begin with.
+    pub const PHOTO_PREFIX: &str = "photo:";
+
+    /// The field of one photo: `photo:ID`.
+    pub fn photo(id: &PhotoId) -> String {
+        format!("{PHOTO_PREFIX}{id}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_cannot_change_what_a_name_means() {
+        for fine in ["", "eu:", "team-1.staging_"] {
+            assert_eq!(prefix_problem(fine), None, "{fine}");
+        }
+        for bad in ["a,b", "{a}", "a b", "a*", "é", &"x".repeat(65)] {
+            assert!(prefix_problem(bad).is_some(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! The contract between the parts of Batchcast: what a batch is, where a reader stands in it, and every byte that
+//! crosses a boundary (Redis hash, channel message, server-sent event).
+//!
+//! In scope: batch state and its invariants, positions, changes, the receiving rules ([`Replica`]), channel messages,
+//! server-sent events, key and channel names, limits, metric names, and `update.lua`.
+//! Out of scope: sockets, clocks, runtimes, retries, HTTP status codes.
+//!
+//! The one idea: progress is versioned state, not a log. [`BatchState::changes_since`] a [`Position`] serves the first
+//! event of a new viewer, every live event, a resumed stream and a viewer that fell behind alike.
+
+pub mod changes;
+pub mod event;
+pub mod id;
+pub mod json;
+pub mod keys;
+pub mod limits;
+pub mod message;
+pub mod metrics;
+pub mod position;
+pub mod replica;
+pub mod script;
+pub mod state;
+#[cfg(test)]
+mod typescript;
+
+pub use changes::Changes;
+pub use id::{BatchId, IdError, PhotoId};
+pub use json::Json;
+pub use message::Message;
+pub use position::{Position, PositionError};
+pub use replica::Replica;
+pub use state::{BatchState, BatchStatus, Counts, Delta, Head, Photo, PhotoStatus, StateError, Stored};

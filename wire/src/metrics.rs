@@ -1,0 +1,27 @@
+//! Names of the metrics that the edge keeps, after Prometheus' conventions.
+
+/// Counter: events written to viewers' streams.
+pub const SSE_EVENTS: &str = "batchcast_sse_events_total";
+/// Histogram: seconds from the commit (`at`) to the write.
+pub const SSE_LATENCY: &str = "batchcast_sse_latency_seconds";
+/// Counter: cached reads by `result` (`hit`, `miss`, `stale`) and `source` (`memory`, `redis`, `origin`).
+pub const CACHE_REQUESTS: &str = "batchcast_cache_requests_total";
+/// Counter: channel messages by `outcome` (`applied`, `dropped`, `held`, `gap`, `reread`, `ping`, `unknown`).
+pub const PUBSUB_MESSAGES: &str = "batchcast_pubsub_messages_total";
+/// Counter: commands the edge sent to Redis.
+pub const REDIS_COMMANDS: &str = "batchcast_redis_commands_total";
+/// Counter: reads the edge made at the origin.
+pub const ORIGIN_READS: &str = "batchcast_origin_reads_total";
+/// Counter: upstream subscriptions opened again.
+pub const UPSTREAM_RECONNECTS: &str = "batchcast_upstream_reconnects_total";
+/// Counter: updates found missing.
+pub const GAPS: &str = "batchcast_gaps_total";
+/// Counter: events that covered more than one update because their viewer's stream was full.
+pub const CONFLATED: &str = "batchcast_conflated_total";
+/// Gauge: open streams.
+pub const VIEWERS: &str = "batchcast_viewers";
+/// Gauge: rooms.
+pub const ROOMS: &str = "batchcast_rooms";
+
+/// Upper bounds of the latency buckets, in milliseconds.
+pub const LATENCY_BUCKETS_MS: [u64; 7] = [1, 5, 10, 50, 100, 500, 1_000];
