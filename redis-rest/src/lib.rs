@@ -1,0 +1,22 @@
+//! The Redis-over-HTTP protocol, as Upstash's REST API speaks it, for both sides of the wire.
+//!
+//! In scope: request bodies ([`request`], [`path`]), which commands may travel ([`refusal`]), replies as
+//! JSON, base64 and RESP2 ([`reply`], [`resp2`]), the frames of a subscription ([`subscribe`]) and an
+//! incremental decoder of `text/event-stream` ([`event_stream`]).
+//! Out of scope: sockets, runtimes, HTTP status codes, authentication, what a command means. Everything
+//! here is bytes in and values out, and compiles for `wasm32-unknown-unknown`.
+
+pub mod event_stream;
+mod json;
+pub mod path;
+pub mod refusal;
+pub mod reply;
+pub mod request;
+pub mod resp2;
+pub mod subscribe;
+
+pub use reply::{Encoding, Reply};
+pub use subscribe::Frame;
+
+/// One command: its name, then its arguments, as the bytes Redis gets.
+pub type Args = Vec<Vec<u8>>;

@@ -1,0 +1,128 @@
+//! Replies of Redis as JSON bodies, written by a server and read by a client.
+//!
+//! `{"result":…}` or `{"error":…}`, and a list of those for a pipeline. Replies have RESP2 shapes, so a
+//! `result` is never an object, a boolean or a float. A client that must have exact bytes asks for
+//! [`Encoding::Base64`]; without it, bytes that are not UTF-8 arrive as U+FFFD.
+
+mod read;
+mod write;
+
+pub use read::{BodyError, pipeline_replies};
+pub use write::pipeline_body;
+
+/// The deepest nesting of arrays that is read. Redis itself nests a handful.
+pub const MAX_DEPTH: usize = 64;
+
+/// The largest whole number that every JSON reader keeps exactly (2^53 − 1). Beyond it a number is sent as text.
+pub const MAX_EXACT_INT: i64 = (1 << 53) - 1;
+
+/// How strings stand in a body: as asked for with the request header `Upstash-Encoding`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Encoding {
+    /// As JSON text.
+    #[default]
+    Plain,
+    /// Base64 (standard alphabet, padded) of the exact bytes.
+    Base64,
+}
+
+/// One reply, in RESP2's kinds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// No value.
+    Nil,
+    /// A whole number.
+    Int(i64),
+    /// A simple string of the server (`OK`). A body tells it from [`Reply::Bulk`] only where base64 leaves `OK` bare.
+    Status(String),
+    /// A value, as exact bytes.
+    Bulk(Vec<u8>),
+    /// Several replies.
+    Array(Vec<Reply>),
+    /// Redis answered no, in these words (`WRONGTYPE …`).
+    Error(String),
+}
+
+impl Reply {
+    /// The text of a string; `None` for other kinds and for bytes that are not UTF-8.
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::Status(text) => Some(text),
+            Self::Bulk(bytes) => std::str::from_utf8(bytes).ok(),
+            _ => None,
+        }
+    }
+
+    /// The number, also when it travelled as text.
+    pub fn as_int(&self) -> Option<i64> {
+        match self {
+            Self::Int(number) => Some(*number),
+            other => other.as_str()?.parse().ok(),
+        }
+    }
+
+    /// The items of an array.
+    pub fn as_array(&self) -> Option<&[Reply]> {
+        match self {
+            Self::Array(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    /// The pairs of a flat array, as `HGETALL` answers with; `None` unless every part is text and has its other.
+    ///
+    /// ```
+    /// use batchcast_redis_rest::{Encoding, Reply};
+    /// let reply = Reply::from_body(br#"{"result":["epoch","7","version","3"]}"#, Encoding::Plain)?;
+    /// assert_eq!(reply.pairs(), Some(vec![("epoch", "7"), ("version", "3")]));
+    /// # Ok::<_, batchcast_redis_rest::reply::BodyError>(())
+    /// ```
+    pub fn pairs(&self) -> Option<Vec<(&str, &str)>> {
+        let (pairs, rest) = self.as_array()?.as_chunks::<2>();
+        if !rest.is_empty() {
+            return None;
+        }
+        pairs.iter().map(|[name, value]| Some((name.as_str()?, value.as_str()?))).collect()
+    }
+
+    /// The reply, with an error of Redis taken out.
+    ///
+    /// # Errors
+    /// Redis' own words.
+    pub fn into_result(self) -> Result<Self, String> {
+        match self {
+            Self::Error(text) => Err(text),
+            reply => Ok(reply),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bulk(text: &str) -> Reply {
+        Reply::Bulk(text.into())
+    }
+
+    #[test]
+    fn numbers_are_read_from_text_too() {
+        assert_eq!(bulk("9223372036854775807").as_int(), Some(i64::MAX));
+        assert_eq!(Reply::Int(3).as_int(), Some(3));
+        assert_eq!(Reply::Nil.as_int(), None);
+    }
+
+    #[test]
+    fn an_odd_array_has_no_pairs() {
+        assert_eq!(Reply::Array(vec![bulk("a")]).pairs(), None);
+        assert_eq!(Reply::Array(vec![bulk("a"), Reply::Int(1)]).pairs(), None);
+        assert_eq!(Reply::Array(vec![]).pairs(), Some(vec![]));
+        assert_eq!(Reply::Nil.pairs(), None);
+    }
+
+    #[test]
+    fn an_error_is_taken_out() {
+        assert_eq!(Reply::Error("ERR no".into()).into_result(), Err("ERR no".to_owned()));
+        assert_eq!(Reply::Nil.into_result(), Ok(Reply::Nil));
+    }
+}
