@@ -1,0 +1,320 @@
+//! The viewers of a room: who has been shown what, whose stream is full, who is due a keep-alive.
+//!
+//! A viewer is a position and an open stream. Nothing is queued for one whose stream is full: it is shown the merged
+//! changes since its own position once it takes more, however many updates that covers.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    rc::Rc,
+};
+
+use wire::{BatchState, Position, event};
+
+use crate::{
+    Counters, Millis,
+    io::{Output, ViewerId},
+};
+
+/// How often viewers whose stream is full are looked at again.
+const BEHIND_SWEEP: Millis = 250;
+/// How long a viewer that can't take the end of the batch is waited for; it resumes by `Last-Event-ID`.
+const END_PATIENCE: Millis = 30_000;
+/// `retry:` is this and a random part of five times as many milliseconds as there are viewers: a thousand do not return
+/// in one second.
+const RETRY_BASE: Millis = 2_000;
+const RETRY_PER_VIEWER: Millis = 5;
+const RETRY_SPREAD: Millis = 30_000;
+
+#[derive(Debug, Default)]
+pub(crate) struct Audience {
+    viewers: HashMap<ViewerId, Viewer>,
+    /// When viewers whose stream is full are looked at again.
+    behind_at: Option<Millis>,
+    /// No viewer has been silent for a keep-alive before this.
+    keep_alive_at: Option<Millis>,
+    /// What was last told to everyone who could take it.
+    told: Conditions,
+    /// Someone does not know it yet, and is looked at again at this time.
+    untold_at: Option<Millis>,
+    ended_at: Option<Millis>,
+    first: Option<FirstEvent>,
+}
+
+/// What viewers are told beside the batch's states.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Conditions {
+    /// What is shown may be behind.
+    pub(crate) stale: bool,
+    /// Nothing has changed for a while.
+    pub(crate) stalled: bool,
+}
+
+#[derive(Debug)]
+struct Viewer {
+    /// What it was shown; `None`: nothing yet.
+    shown: Option<Position>,
+    /// An update passed by while its stream was full.
+    missed: bool,
+    told: Conditions,
+    /// How many viewers there were when it was told when to come back.
+    retry_for: usize,
+    written_at: Millis,
+}
+
+/// The event that takes a newcomer to the present, encoded once for all who come meanwhile.
+#[derive(Debug)]
+struct FirstEvent {
+    position: Position,
+    bytes: Rc<str>,
+}
+
+/// The moment of a turn, and whether a viewer's stream would take more bytes in it.
+#[derive(Clone, Copy)]
+pub(crate) struct Moment<'a> {
+    pub(crate) now: Millis,
+    pub(crate) can_take: &'a dyn Fn(ViewerId) -> bool,
+}
+
+/// What a sweep goes by.
+pub(crate) struct Sweep<'a> {
+    pub(crate) state: &'a BatchState,
+    /// The time of the earliest commit that no sweep has covered.
+    pub(crate) at: Option<u64>,
+    /// Only this viewer, or everyone.
+    pub(crate) only: Option<ViewerId>,
+    pub(crate) moment: Moment<'a>,
+}
+
+type Groups = BTreeMap<Option<Position>, Vec<ViewerId>>;
+
+impl Audience {
+    pub(crate) fn len(&self) -> usize {
+        self.viewers.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.viewers.is_empty()
+    }
+
+    /// What everyone was last told.
+    pub(crate) fn told(&self) -> Conditions {
+        self.told
+    }
+
+    /// A viewer came, having seen `shown`. The first thing it is told is when to come back.
+    pub(crate) fn join(
+        &mut self,
+        id: ViewerId,
+        shown: Option<Position>,
+        keep_alive: Millis,
+        now: Millis,
+        rng: &mut fastrand::Rng,
+    ) -> Output {
+        let (told, retry_for) = (Conditions::default(), self.len() + 1);
+        self.viewers.insert(id, Viewer { shown, missed: false, told, retry_for, written_at: now });
+        self.keep_alive_at.get_or_insert(now + keep_alive);
+        if self.told != told {
+            self.untold_at = Some(now);
+        }
+        Output::Write { to: vec![id], bytes: self.retry(rng).into() }
+    }
+
+    fn retry(&self, rng: &mut fastrand::Rng) -> String {
+        let spread = (self.len() as u64 * RETRY_PER_VIEWER).min(RETRY_SPREAD);
+        event::retry(RETRY_BASE + rng.u64(0..=spread))
+    }
+
+    pub(crate) fn leave(&mut self, id: ViewerId) {
+        self.viewers.remove(&id);
+    }
+
+    /// Shows viewers what they are missing: one event for all who stand at the same position. At the batch's end they
+    /// are let go.
+    pub(crate) fn sweep(&mut self, sweep: &Sweep<'_>, counters: &mut Counters, out: &mut Vec<Output>) {
+        let (now, ended) = (sweep.moment.now, sweep.state.is_terminal());
+        let (groups, behind) = self.group(sweep, counters);
+        for (shown, mut to) in groups {
+            to.sort_unstable();
+            let (bytes, viewers) = (self.encode(shown, sweep), to.len() as u64);
+            counters.events += if ended { 2 * viewers } else { viewers };
+            if let (Some(at), Some(_)) = (sweep.at, shown) {
+                counters.latency(now.saturating_sub(at), viewers);
+            }
+            let let_go = if ended { to.clone() } else { Vec::new() };
+            out.push(Output::Write { to, bytes });
+            for id in let_go {
+                self.viewers.remove(&id);
+                out.push(Output::Close(id));
+            }
+        }
+        if behind {
+            self.behind_at = Some(now + BEHIND_SWEEP);
+        } else if sweep.only.is_none() {
+            self.behind_at = None;
+        }
+        // A batch that was re-opened has no end to wait for.
+        self.ended_at = ended.then(|| self.ended_at.unwrap_or(now));
+    }
+
+    /// The viewers to be written to, by what they were shown, and whether anyone stays behind because its stream is full.
+    fn group(&mut self, sweep: &Sweep<'_>, counters: &mut Counters) -> (Groups, bool) {
+        let (position, ended) = (sweep.state.position(), sweep.state.is_terminal());
+        let (mut groups, mut behind) = (Groups::new(), false);
+        let mut visit = |id: ViewerId, viewer: &mut Viewer| {
+            if viewer.shown == Some(position) && !ended {
+                return;
+            }
+            if !(sweep.moment.can_take)(id) {
+                (behind, viewer.missed) = (true, true);
+                return;
+            }
+            counters.conflated += u64::from(std::mem::take(&mut viewer.missed));
+            viewer.written_at = sweep.moment.now;
+            groups.entry(viewer.shown.replace(position)).or_default().push(id);
+        };
+        match sweep.only {
+            Some(id) => self.viewers.get_mut(&id).into_iter().for_each(|viewer| visit(id, viewer)),
+            None => self.viewers.iter_mut().for_each(|(id, viewer)| visit(*id, viewer)),
+        }
+        (groups, behind)
+    }
+
+    fn encode(&mut self, shown: Option<Position>, sweep: &Sweep<'_>) -> Rc<str> {
+        if sweep.state.is_terminal() {
+            return event::ending(sweep.state, shown, sweep.at).into();
+        }
+        if shown.is_some() {
+            return event::progress(sweep.state, shown, sweep.at).into();
+        }
+        let position = sweep.state.position();
+        match &self.first {
+            Some(first) if first.position == position => first.bytes.clone(),
+            _ => {
+                let bytes: Rc<str> = event::progress(sweep.state, None, None).into();
+                self.first = Some(FirstEvent { position, bytes: bytes.clone() });
+                bytes
+            }
+        }
+    }
+
+    /// There is nothing to show now; the next change is swept to everyone.
+    pub(crate) fn put_off(&mut self) {
+        self.behind_at = None;
+    }
+
+    /// Everyone is to be shown everything again (the batch was invalidated).
+    pub(crate) fn show_everything(&mut self) {
+        self.first = None;
+        self.viewers.values_mut().for_each(|viewer| viewer.shown = None);
+    }
+
+    /// Tells what is true of the room to those who do not know it and can take it.
+    pub(crate) fn tell(
+        &mut self,
+        conditions: Conditions,
+        moment: Moment<'_>,
+        counters: &mut Counters,
+        out: &mut Vec<Output>,
+    ) {
+        if conditions == self.told && self.untold_at.is_none_or(|at| moment.now < at) {
+            return;
+        }
+        let (mut stale, mut live, mut stalled, mut left_out) = (Vec::new(), Vec::new(), Vec::new(), false);
+        for (id, viewer) in self.viewers.iter_mut().filter(|(_, viewer)| viewer.told != conditions) {
+            if !(moment.can_take)(*id) {
+                left_out = true;
+                continue;
+            }
+            if viewer.told.stale != conditions.stale {
+                if conditions.stale { &mut stale } else { &mut live }.push(*id);
+            }
+            if conditions.stalled && !viewer.told.stalled {
+                stalled.push(*id);
+            }
+            (viewer.told, viewer.written_at) = (conditions, moment.now);
+        }
+        for (mut to, bytes) in [(stale, event::UPSTREAM_STALE), (live, event::UPSTREAM_LIVE), (stalled, event::STALLED)]
+        {
+            counters.events += to.len() as u64;
+            to.sort_unstable();
+            write(to, bytes, out);
+        }
+        self.told = conditions;
+        self.untold_at = left_out.then_some(moment.now + BEHIND_SWEEP);
+    }
+
+    /// The batch is gone: tells it and ends every stream.
+    pub(crate) fn dismiss(&mut self, moment: Moment<'_>, counters: &mut Counters, out: &mut Vec<Output>) {
+        let mut ids: Vec<ViewerId> = self.viewers.drain().map(|(id, _)| id).collect();
+        ids.sort_unstable();
+        let to: Vec<ViewerId> = ids.iter().copied().filter(|id| (moment.can_take)(*id)).collect();
+        counters.events += to.len() as u64;
+        write(to, event::GONE, out);
+        out.extend(ids.into_iter().map(Output::Close));
+    }
+
+    /// Breaks the silence of streams that were quiet for `keep_alive`. A viewer beside whom the viewers have doubled is
+    /// told anew when to come back.
+    pub(crate) fn keep_alive(
+        &mut self,
+        keep_alive: Millis,
+        moment: Moment<'_>,
+        rng: &mut fastrand::Rng,
+        out: &mut Vec<Output>,
+    ) {
+        let Moment { now, can_take } = moment;
+        if self.keep_alive_at.is_none_or(|at| now < at) {
+            return;
+        }
+        let all = self.len();
+        let (mut quiet, mut crowded) = (Vec::new(), Vec::new());
+        for (id, viewer) in &mut self.viewers {
+            if now >= viewer.written_at + keep_alive && can_take(*id) {
+                viewer.written_at = now;
+                if all >= 2 * viewer.retry_for {
+                    viewer.retry_for = all;
+                    crowded.push(*id);
+                } else {
+                    quiet.push(*id);
+                }
+            }
+        }
+        quiet.sort_unstable();
+        write(quiet, event::KEEP_ALIVE, out);
+        for id in crowded {
+            write(vec![id], &self.retry(rng), out);
+        }
+        // A viewer whose stream is full is not asked again before another whole span.
+        let due = self.viewers.values().map(|viewer| viewer.written_at + keep_alive).filter(|at| *at > now);
+        self.keep_alive_at = (all > 0).then(|| due.min().unwrap_or(now + keep_alive));
+    }
+
+    /// Whether viewers whose stream was full are to be looked at now.
+    pub(crate) fn is_behind_due(&self, now: Millis) -> bool {
+        self.behind_at.is_some_and(|at| now >= at)
+    }
+
+    /// Cuts those who could not be shown the batch's end for long enough.
+    pub(crate) fn lose_patience(&mut self, now: Millis, out: &mut Vec<Output>) {
+        if self.ended_at.is_some_and(|at| now >= at + END_PATIENCE) {
+            let mut ids: Vec<ViewerId> = self.viewers.drain().map(|(id, _)| id).collect();
+            ids.sort_unstable();
+            out.extend(ids.into_iter().map(Output::Cut));
+        }
+    }
+
+    pub(crate) fn wake_at(&self) -> Option<Millis> {
+        if self.viewers.is_empty() {
+            return None;
+        }
+        let patience = self.ended_at.map(|at| at + END_PATIENCE);
+        let untold_at = self.untold_at.filter(|_| patience.is_none());
+        [self.behind_at, self.keep_alive_at, untold_at, patience].into_iter().flatten().min()
+    }
+}
+
+fn write(to: Vec<ViewerId>, bytes: &str, out: &mut Vec<Output>) {
+    if !to.is_empty() {
+        out.push(Output::Write { to, bytes: bytes.into() });
+    }
+}

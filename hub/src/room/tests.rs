@@ -1,0 +1,746 @@
+//! What a room promises, rule by rule, and one property over random schedules.
+
+use std::collections::BTreeMap;
+
+use proptest::{collection::vec, prelude::*};
+use wire::{BatchState, BatchStatus, Changes, Counts, Head, Photo, PhotoId, PhotoStatus, message};
+
+use super::*;
+
+const EPOCH: u64 = 1_795_389_030_082;
+const PHOTOS: u32 = 40;
+
+fn head(epoch: u64, version: u64, status: BatchStatus) -> Head {
+    let completed = if status == BatchStatus::Completed { PHOTOS } else { u32::try_from(version).unwrap().min(PHOTOS) };
+    Head {
+        batch_id: "batch-123".parse().unwrap(),
+        position: Position::new(epoch, version).unwrap(),
+        status,
+        counts: Counts { total: PHOTOS, queued: 0, processing: PHOTOS - completed, completed, failed: 0 },
+        updated_at: String::new(),
+    }
+}
+
+fn photos(from: u64, to: u64) -> Vec<Photo> {
+    let photo = |version| Photo {
+        photo_id: PhotoId::new(&format!("p{}", version % u64::from(PHOTOS))).unwrap(),
+        status: PhotoStatus::Completed,
+        version,
+        result: None,
+        error: None,
+    };
+    (from + 1..=to).map(photo).collect()
+}
+
+/// The batch as the hash holds it at `version`.
+pub(crate) fn stored(version: u64) -> Stored {
+    stored_as(version, BatchStatus::Processing)
+}
+
+pub(crate) fn stored_ended(version: u64) -> Stored {
+    stored_as(version, BatchStatus::Completed)
+}
+
+fn stored_as(version: u64, status: BatchStatus) -> Stored {
+    stored_at(EPOCH, version, status)
+}
+
+fn stored_at(epoch: u64, version: u64, status: BatchStatus) -> Stored {
+    let state = BatchState::new(head(epoch, version, status), photos(0, version)).unwrap();
+    Stored { state: Arc::new(state), owner: None, unreadable: 0 }
+}
+
+/// The batch after it was re-opened.
+fn reopened(version: u64) -> Stored {
+    stored_at(EPOCH + 1, version, BatchStatus::Processing)
+}
+
+fn news(from: u64, to: u64, status: BatchStatus) -> Vec<u8> {
+    news_at(EPOCH, from, to, status)
+}
+
+fn news_at(epoch: u64, from: u64, to: u64, status: BatchStatus) -> Vec<u8> {
+    let since = Position::new(epoch, from).unwrap();
+    let changes = Changes { since: Some(since), head: head(epoch, to, status), photos: photos(from, to), owner: None };
+    message::changes(&changes, 1_000).into_bytes()
+}
+
+fn seen(version: u64) -> Option<Position> {
+    Position::new(EPOCH, version).ok()
+}
+
+fn came(viewer: u32, seen: Option<Position>) -> Input<'static> {
+    Input::Came { viewer: ViewerId(viewer), seen, stored: stored(1) }
+}
+
+/// All bytes written to a viewer.
+fn written(out: &[Output], viewer: u32) -> String {
+    (out.iter())
+        .filter_map(|output| match output {
+            Output::Write { to, bytes } if to.contains(&ViewerId(viewer)) => Some(&**bytes),
+            _ => None,
+        })
+        .collect()
+}
+
+fn ids(text: &str) -> Vec<&str> {
+    text.lines().filter_map(|line| line.strip_prefix("id: ")).collect()
+}
+
+const OPEN: &dyn Fn(ViewerId) -> bool = &|_| true;
+const FULL: &dyn Fn(ViewerId) -> bool = &|_| false;
+
+/// A room at `version` with one viewer and a subscription that is up and caught up, at time 1,000.
+fn live_room(version: u64) -> Room {
+    let mut room = Room::new(Config::default(), stored(version), 7, 1_000);
+    room.handle(came(1, None), 1_000, OPEN);
+    room.handle(Input::Confirmed, 1_000, OPEN);
+    room.handle(Input::HashRead(Ok(Some(stored(version)))), 1_000, OPEN);
+    room
+}
+
+#[test]
+fn a_room_subscribes_waits_for_the_confirmation_and_then_reads() {
+    let mut room = Room::new(Config::default(), stored(3), 7, 1_000);
+    let out = room.handle(came(1, None), 1_000, OPEN);
+    assert!(written(&out, 1).starts_with("retry: 20") && written(&out, 1).contains("\"full\":true"));
+    assert_eq!(out.last(), Some(&Output::Subscribe));
+    assert!(!room.is_fresh(1_000));
+    assert_eq!(room.handle(Input::Confirmed, 1_010, OPEN), [Output::ReadHash]);
+    assert!(!room.is_fresh(1_010));
+    let out = room.handle(Input::HashRead(Ok(Some(stored(4)))), 1_020, OPEN);
+    assert_eq!(ids(&written(&out, 1)), [seen(4).unwrap().to_string()]);
+    assert!(room.is_fresh(1_020));
+}
+
+#[test]
+fn any_number_of_viewers_share_one_subscription() {
+    let mut room = live_room(3);
+    for viewer in 2..200 {
+        assert!(!room.handle(came(viewer, None), 1_100, OPEN).contains(&Output::Subscribe));
+    }
+}
+
+#[test]
+fn an_update_of_one_photo_sends_that_photo() {
+    let mut room = live_room(30);
+    let out = room.handle(Input::Message(&news(30, 31, BatchStatus::Processing)), 2_000, OPEN);
+    let text = written(&out, 1);
+    assert_eq!(text.matches("photoId").count(), 1);
+    assert!(text.contains("p31") && text.contains("\"at\":1000"));
+}
+
+#[test]
+fn updates_that_come_close_together_are_shown_together() {
+    let mut room = live_room(3);
+    room.handle(Input::Message(&news(3, 4, BatchStatus::Processing)), 2_000, OPEN);
+    assert_eq!(room.handle(Input::Message(&news(4, 5, BatchStatus::Processing)), 2_005, OPEN), []);
+    assert_eq!(room.handle(Input::Message(&news(5, 6, BatchStatus::Processing)), 2_010, OPEN), []);
+    assert_eq!(room.wake_at(), Some(2_020));
+    let out = room.handle(Input::Wake, 2_020, OPEN);
+    assert_eq!(ids(&written(&out, 1)), [seen(6).unwrap().to_string()]);
+}
+
+#[test]
+fn a_returning_viewer_gets_only_what_it_missed() {
+    let mut room = live_room(10);
+    let out = room.handle(came(2, seen(8)), 2_000, OPEN);
+    assert_eq!(written(&out, 2).matches("photoId").count(), 2);
+    let out = room.handle(came(3, seen(10)), 2_000, OPEN);
+    assert_eq!(ids(&written(&out, 3)), [""; 0]);
+    for elsewhere in [seen(11), "5-10".parse().ok(), None] {
+        let out = room.handle(came(4, elsewhere), 2_000, OPEN);
+        assert!(written(&out, 4).contains("\"full\":true"), "{elsewhere:?}");
+    }
+}
+
+#[test]
+fn nothing_is_queued_for_a_full_stream_and_later_it_gets_one_merged_event() {
+    let mut room = live_room(3);
+    for version in 3..13 {
+        let out = room.handle(
+            Input::Message(&news(version, version + 1, BatchStatus::Processing)),
+            2_000 + version * 100,
+            FULL,
+        );
+        assert_eq!(out, []);
+    }
+    let at = room.wake_at().unwrap();
+    let out = room.handle(Input::Wake, at, OPEN);
+    assert_eq!(written(&out, 1).matches("photoId").count(), 10);
+    assert_eq!(room.take_counters().conflated, 1);
+}
+
+#[test]
+fn the_end_is_progress_then_complete_then_close_and_the_subscription_goes() {
+    let mut room = live_room(3);
+    let out = room.handle(Input::Message(&news(3, 4, BatchStatus::Completed)), 2_000, OPEN);
+    let text = written(&out, 1);
+    let events: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("event: ")).collect();
+    assert_eq!(events, ["progress", "complete"]);
+    assert_eq!(ids(&text), [seen(4).unwrap().to_string()]);
+    assert_eq!(out[1..], [Output::Close(ViewerId(1)), Output::Unsubscribe]);
+    assert!(room.is_over(2_000));
+}
+
+#[test]
+fn a_viewer_that_cannot_take_the_end_is_waited_for_and_then_cut() {
+    let mut room = live_room(3);
+    room.handle(Input::Message(&news(3, 4, BatchStatus::Completed)), 2_000, FULL);
+    let mut closed = None;
+    while let Some(at) = room.wake_at().filter(|_| closed.is_none()) {
+        let out = room.handle(Input::Wake, at, FULL);
+        closed = out.contains(&Output::Cut(ViewerId(1))).then_some(at);
+    }
+    assert_eq!(closed, Some(32_000));
+}
+
+#[test]
+fn a_gap_is_read_and_what_was_missed_is_shown() {
+    let mut room = live_room(3);
+    let out = room.handle(Input::Message(&news(6, 7, BatchStatus::Processing)), 2_000, OPEN);
+    assert_eq!(out, [Output::ReadHash]);
+    assert!(!room.is_fresh(2_000));
+    let out = room.handle(Input::HashRead(Ok(Some(stored(7)))), 2_010, OPEN);
+    assert_eq!(written(&out, 1).matches("photoId").count(), 4);
+    assert_eq!(room.take_counters().gaps, 1);
+}
+
+#[test]
+fn a_ping_that_returns_shows_a_missed_last_message() {
+    let mut room = live_room(3);
+    let out = room.handle(Input::Alarm, 21_000, OPEN);
+    let [Output::Ping(nonce)] = &out[..] else { panic!("{out:?}") };
+    room.handle(Input::PingAnswered(seen(4)), 21_005, OPEN);
+    let out = room.handle(Input::Message(message::ping(nonce).as_bytes()), 21_006, OPEN);
+    assert_eq!(out, [Output::ReadHash]);
+}
+
+#[test]
+fn a_quiet_room_only_pings_and_stays_trusted() {
+    let mut room = live_room(3);
+    for alarm in 1..10 {
+        let now = 1_000 + alarm * 20_000;
+        let out = room.handle(Input::Alarm, now, OPEN);
+        let [Output::Ping(nonce), rest @ ..] = &out[..] else { panic!("{out:?}") };
+        assert!(rest.iter().all(|output| matches!(output, Output::Write { .. })), "{rest:?}");
+        let ping = message::ping(nonce);
+        assert_eq!(room.handle(Input::Message(ping.as_bytes()), now + 3, OPEN), []);
+        assert_eq!(room.handle(Input::PingAnswered(seen(3)), now + 4, OPEN), []);
+        let out = room.handle(Input::Wake, now + 10_000, OPEN);
+        assert!(out.iter().all(|output| matches!(output, Output::Write { .. })), "{out:?}");
+        assert!(room.is_fresh(now + 19_999));
+    }
+}
+
+#[test]
+fn a_subscription_that_falls_silent_is_replaced_and_viewers_are_told() {
+    let mut room = live_room(3);
+    room.handle(Input::Alarm, 21_000, OPEN);
+    let out = room.handle(Input::Wake, 26_000, OPEN);
+    assert_eq!(out[0], Output::Unsubscribe);
+    assert!(written(&out, 1).contains("{\"state\":\"stale\"}"));
+    let at = room.wake_at().unwrap();
+    assert_eq!(room.handle(Input::Wake, at, OPEN)[0], Output::Subscribe);
+    room.handle(Input::Confirmed, at + 10, OPEN);
+    let out = room.handle(Input::HashRead(Ok(Some(stored(3)))), at + 20, OPEN);
+    assert!(written(&out, 1).contains("{\"state\":\"live\"}"));
+}
+
+#[test]
+fn silence_is_broken_by_a_keep_alive_but_not_on_a_full_stream() {
+    let mut room = live_room(3);
+    assert_eq!(written(&room.handle(Input::Wake, 15_999, OPEN), 1), "");
+    assert_eq!(written(&room.handle(Input::Wake, 16_000, &|_| false), 1), "");
+    assert!(written(&room.handle(Input::Wake, 31_000, OPEN), 1).starts_with(":\n\n"));
+}
+
+#[test]
+fn a_room_lingers_then_goes() {
+    let mut room = live_room(3);
+    assert_eq!(room.handle(Input::Left(ViewerId(1)), 2_000, OPEN), []);
+    assert!(!room.is_over(31_999));
+    assert_eq!(room.handle(Input::Wake, 32_000, OPEN), [Output::Unsubscribe]);
+    assert!(room.is_over(32_000));
+}
+
+#[test]
+fn a_hash_that_is_gone_sends_the_room_to_the_origin_and_its_404_ends_it() {
+    let mut room = live_room(3);
+    assert_eq!(room.handle(Input::Message(message::invalidate().as_bytes()), 2_000, OPEN), [Output::ReadHash]);
+    assert_eq!(room.handle(Input::HashRead(Ok(None)), 2_010, OPEN), [Output::AskOrigin]);
+    assert_eq!(room.position(), seen(3));
+    let out = room.handle(Input::OriginRead(Ok(None)), 2_020, OPEN);
+    assert!(written(&out, 1).contains("event: gone"));
+    assert!(out.contains(&Output::Close(ViewerId(1))));
+}
+
+#[test]
+fn while_redis_does_not_answer_the_origins_404_ends_nothing() {
+    let mut room = live_room(3);
+    room.handle(Input::Message(&news(6, 7, BatchStatus::Processing)), 2_000, OPEN);
+    let out = room.handle(Input::HashRead(Err(Unanswered)), 2_010, OPEN);
+    assert_eq!(out, [Output::AskOrigin]);
+    assert_eq!(room.handle(Input::OriginRead(Ok(None)), 2_020, OPEN), []);
+    assert_eq!(room.viewers(), 1);
+}
+
+#[test]
+fn an_invalidated_batch_is_shown_whole() {
+    let mut room = live_room(3);
+    room.handle(Input::Message(message::invalidate().as_bytes()), 2_000, OPEN);
+    let out = room.handle(Input::HashRead(Ok(Some(stored(4)))), 2_010, OPEN);
+    assert!(written(&out, 1).contains("\"full\":true"));
+}
+
+#[test]
+fn viewers_are_told_once_that_nothing_happens_any_more() {
+    let mut room = live_room(3);
+    assert!(written(&room.handle(Input::Wake, 121_000, OPEN), 1).contains("event: stalled"));
+    assert!(!written(&room.handle(Input::Wake, 122_000, OPEN), 1).contains("event: stalled"));
+}
+
+#[test]
+fn without_a_subscription_a_watched_room_goes_on_reading_and_asks_the_origin() {
+    let mut room = live_room(3);
+    let (mut now, mut reads, mut origin) = (2_000, 0, 0);
+    room.handle(Input::Lost, now, OPEN);
+    while now < 62_000 {
+        now = room.wake_at().unwrap().max(now + 1);
+        for output in room.handle(Input::Wake, now, OPEN) {
+            match output {
+                Output::Subscribe => drop(room.handle(Input::Lost, now, OPEN)),
+                Output::ReadHash => {
+                    reads += 1;
+                    let out = room.handle(Input::HashRead(Err(Unanswered)), now, OPEN);
+                    origin += out.iter().filter(|output| **output == Output::AskOrigin).count();
+                }
+                Output::AskOrigin => origin += 1,
+                _ => {}
+            }
+        }
+    }
+    assert!((11..=13).contains(&reads) && (10..=13).contains(&origin), "{reads} reads, {origin} of the origin");
+}
+
+#[test]
+fn a_viewer_that_comes_in_the_moment_in_which_a_room_ends_keeps_it() {
+    let mut room = live_room(3);
+    room.handle(Input::Left(ViewerId(1)), 2_000, OPEN);
+    let out = room.handle(came(2, None), 40_000, OPEN);
+    assert!(written(&out, 2).contains("\"full\":true") && !room.is_over(40_000));
+}
+
+#[test]
+fn a_batch_that_is_reopened_while_a_viewer_still_waits_for_its_end_goes_on() {
+    let mut room = live_room(3);
+    room.handle(Input::Message(&news(3, 4, BatchStatus::Completed)), 2_000, FULL);
+    let out = room.handle(Input::Learned(reopened(1)), 5_000, OPEN);
+    assert!(out.contains(&Output::Subscribe), "{out:?}");
+    for viewer in 2..8 {
+        let now = 32_000 + u64::from(viewer) * 1_000;
+        room.handle(came(viewer, None), now, OPEN);
+        let out = room.handle(Input::Wake, now + 1, OPEN);
+        assert!(!out.iter().any(|output| matches!(output, Output::Close(_) | Output::Cut(_))), "{out:?}");
+    }
+}
+
+#[test]
+fn a_read_from_before_an_invalidation_does_not_undo_it() {
+    let mut room = live_room(3);
+    room.handle(Input::Message(message::invalidate().as_bytes()), 2_000, OPEN);
+    room.handle(Input::Learned(stored(3)), 2_001, OPEN);
+    let held = crate::Held::new(Some(stored(3)), Source::Redis, 1_900);
+    assert_eq!(crate::cache::from_memory(Some(&room), Some(&held), &Config::default(), 2_010), None);
+    let out = room.handle(Input::HashRead(Ok(Some(stored(4)))), 2_050, OPEN);
+    assert!(written(&out, 1).contains("\"full\":true"));
+}
+
+#[test]
+fn an_origin_asked_before_an_invalidation_does_not_undo_it() {
+    let mut room = live_room(3);
+    room.handle(Input::Message(b"?"), 2_000, OPEN);
+    assert_eq!(room.handle(Input::HashRead(Ok(None)), 2_010, OPEN), [Output::AskOrigin]);
+    room.handle(Input::Message(message::invalidate().as_bytes()), 2_020, OPEN);
+    room.handle(Input::OriginRead(Ok(Some(stored(3)))), 2_030, OPEN);
+    assert!(room.is_invalidated());
+}
+
+#[test]
+fn a_hash_that_is_absent_or_unread_is_not_fresh() {
+    let mut room = live_room(3);
+    room.handle(Input::Message(b"?"), 2_000, OPEN);
+    assert!(!room.is_fresh(2_000));
+    room.handle(Input::HashRead(Ok(None)), 2_010, OPEN);
+    room.handle(Input::OriginRead(Err(Unanswered)), 2_020, OPEN);
+    assert!(!room.is_fresh(2_020));
+}
+
+#[test]
+fn an_update_after_redis_was_emptied_puts_the_room_in_step_again() {
+    let mut room = live_room(3);
+    room.handle(Input::Lost, 2_000, OPEN);
+    assert!(written(&room.handle(Input::Wake, 26_000, OPEN), 1).contains("stale"));
+    room.handle(Input::Confirmed, 27_000, OPEN);
+    room.handle(Input::HashRead(Ok(None)), 27_010, OPEN);
+    room.handle(Input::OriginRead(Err(Unanswered)), 27_020, OPEN);
+    let out = room.handle(Input::Message(&news(0, 4, BatchStatus::Processing)), 28_000, OPEN);
+    assert!(written(&out, 1).contains("{\"state\":\"live\"}") && room.is_fresh(28_000));
+    let out = room.handle(Input::Wake, 33_000, OPEN);
+    assert!(!out.contains(&Output::AskOrigin));
+    assert_eq!(room.handle(Input::OriginRead(Ok(None)), 33_010, OPEN), []);
+}
+
+#[test]
+fn a_newcomer_is_told_what_the_others_know() {
+    let mut room = live_room(3);
+    room.handle(Input::Lost, 2_000, OPEN);
+    room.handle(Input::Wake, 27_000, OPEN);
+    assert!(written(&room.handle(came(2, None), 28_000, OPEN), 2).contains("{\"state\":\"stale\"}"));
+    assert!(!written(&room.handle(Input::Wake, 28_001, OPEN), 1).contains("stale"));
+}
+
+#[test]
+fn when_viewers_have_doubled_they_are_told_anew_when_to_come_back() {
+    let mut room = live_room(3);
+    for viewer in 2..100 {
+        room.handle(came(viewer, None), 1_100, OPEN);
+    }
+    let text = written(&room.handle(Input::Wake, 16_100, OPEN), 1);
+    assert!(text.starts_with("retry: ") && text.ends_with("\n\n"), "{text}");
+    assert_eq!(written(&room.handle(Input::Wake, 31_200, OPEN), 1).matches("retry").count(), 0);
+}
+
+#[test]
+fn a_full_stream_does_not_delay_the_others_keep_alive() {
+    let mut room = live_room(3);
+    room.handle(came(2, None), 2_000, OPEN);
+    room.handle(Input::Wake, 16_000, &|id| id == ViewerId(2));
+    assert_eq!(room.wake_at(), Some(17_000));
+    let out = room.handle(Input::Wake, 17_000, &|id| id == ViewerId(2));
+    assert!(written(&out, 2).starts_with(":\n\n"));
+}
+
+#[test]
+fn a_gone_batch_is_answered_by_what_is_held() {
+    let mut room = live_room(3);
+    room.handle(Input::Message(message::invalidate().as_bytes()), 2_000, OPEN);
+    room.handle(Input::HashRead(Ok(None)), 2_010, OPEN);
+    room.handle(Input::OriginRead(Ok(None)), 2_020, OPEN);
+    let held = crate::Held::new(None, Source::Origin, 2_030);
+    let answer = crate::cache::from_memory(Some(&room), Some(&held), &Config::default(), 2_100);
+    assert_eq!(answer.map(|answer| answer.stored), Some(None));
+}
+
+#[test]
+fn a_subscription_that_dies_right_after_its_confirmation_is_tried_ever_more_rarely() {
+    let mut room = live_room(3);
+    let (mut now, mut tries) = (2_000, 0);
+    room.handle(Input::Lost, now, OPEN);
+    while now < 62_000 {
+        now = room.wake_at().unwrap().max(now + 1);
+        let out = room.handle(Input::Wake, now, OPEN);
+        if out.contains(&Output::Subscribe) {
+            tries += 1;
+            if room.handle(Input::Confirmed, now, OPEN).contains(&Output::ReadHash) {
+                room.handle(Input::HashRead(Ok(Some(stored(3)))), now, OPEN);
+            }
+            room.handle(Input::Lost, now, OPEN);
+        } else if out.contains(&Output::ReadHash) {
+            room.handle(Input::HashRead(Ok(Some(stored(3)))), now, OPEN);
+        }
+    }
+    assert!(tries < 30, "{tries} tries in a minute");
+}
+
+#[test]
+fn a_ping_that_was_lost_with_the_gateways_redis_does_not_cut_a_good_subscription() {
+    let mut room = live_room(3);
+    room.handle(Input::Alarm, 21_000, OPEN);
+    room.handle(Input::Confirmed, 22_000, OPEN);
+    room.handle(Input::HashRead(Ok(Some(stored(3)))), 22_010, OPEN);
+    assert!(!room.handle(Input::Wake, 26_000, OPEN).contains(&Output::Unsubscribe));
+}
+
+#[test]
+fn an_end_that_was_invalidated_while_it_was_read_is_not_shown_yet() {
+    let mut room = live_room(3);
+    room.handle(Input::Message(b"?"), 2_000, OPEN);
+    room.handle(Input::Message(message::invalidate().as_bytes()), 2_001, OPEN);
+    let out = room.handle(Input::HashRead(Ok(Some(stored_ended(4)))), 2_010, OPEN);
+    assert_eq!(written(&out, 1), "");
+    let again = room.wake_at().unwrap();
+    assert_eq!(room.handle(Input::Wake, again, OPEN), [Output::ReadHash]);
+    let out = room.handle(Input::HashRead(Ok(Some(stored_ended(4)))), again, OPEN);
+    assert!(written(&out, 1).contains("event: complete"));
+}
+
+/// What one step of a random schedule does.
+#[derive(Debug, Clone, Copy)]
+enum Act {
+    /// The batch goes on by so many versions; its message is delivered so many times (0: lost).
+    Publish(u64, usize),
+    /// The oldest message under way arrives, or the one after it.
+    Deliver(bool),
+    /// The read under way is answered; false: it fails.
+    Answer(bool),
+    /// A read that began so many versions ago comes in.
+    Learn(u64),
+    /// The batch ends and is re-opened at once; both messages are lost.
+    Reopen,
+    /// Redis is emptied; the next update fills it.
+    Flush,
+    /// The origin answers; false: it fails.
+    Origin(bool),
+    Invalidate,
+    /// A viewer comes, having seen so many versions less than there are; `None`: a newcomer.
+    Came(u32, Option<u64>),
+    Left(u32),
+    /// A viewer's stream is full from now on, or no longer.
+    Full(u32, bool),
+    Lost,
+    Confirmed,
+    Alarm,
+    Pass(u64),
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let act = prop_oneof![
+        4 => (1..3_u64, 0..3_usize).prop_map(|(by, times)| Act::Publish(by, times)),
+        4 => any::<bool>().prop_map(Act::Deliver),
+        3 => prop::bool::weighted(0.8).prop_map(Act::Answer),
+        1 => (0..4_u64).prop_map(Act::Learn),
+        1 => Just(Act::Reopen),
+        1 => Just(Act::Flush),
+        1 => any::<bool>().prop_map(Act::Origin),
+        1 => Just(Act::Invalidate),
+        2 => (0..4_u32, proptest::option::of(0..4_u64)).prop_map(|(id, seen)| Act::Came(id, seen)),
+        1 => (0..4_u32).prop_map(Act::Left),
+        1 => (0..4_u32, any::<bool>()).prop_map(|(viewer, full)| Act::Full(viewer, full)),
+        1 => Just(Act::Lost),
+        1 => Just(Act::Confirmed),
+        1 => Just(Act::Alarm),
+        2 => (0..8_000_u64).prop_map(Act::Pass),
+    ];
+    vec(act, 0..80)
+}
+
+/// A viewer as a browser would be: it merges what it is sent.
+#[derive(Default)]
+struct Page {
+    full: bool,
+    position: Option<Position>,
+    versions: BTreeMap<String, u64>,
+    completes: usize,
+}
+
+impl Page {
+    fn read(&mut self, text: &str) {
+        for event in text.split("\n\n") {
+            let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name));
+            let Some(name) = field("event: ") else { continue };
+            if let Some(id) = field("id: ") {
+                let position = id.parse().ok();
+                // What was invalidated, and then restored as it was, is shown once more.
+                let again = event.contains("\"full\":true") && position == self.position;
+                assert!(position > self.position || again, "position fell or stood still");
+                self.position = position;
+            }
+            let data = field("data: ").unwrap_or_default();
+            if data.contains("\"full\":true") {
+                self.versions.clear();
+            }
+            for photo in data.split("\"photoId\":\"").skip(1) {
+                let (id, rest) = photo.split_once('"').unwrap();
+                let version = rest.split_once("\"version\":").unwrap().1;
+                let version = version.split(['}', ',']).next().unwrap().parse().unwrap();
+                let before = self.versions.insert(id.to_owned(), version);
+                assert!(before <= Some(version), "photo {id} went backwards");
+            }
+            self.completes += usize::from(name == "complete");
+        }
+    }
+}
+
+/// The world around a room: the application's truth, the hash, messages under way, one read of each kind, pages.
+struct World {
+    room: Room,
+    now: Millis,
+    epoch: u64,
+    version: u64,
+    ended: bool,
+    /// Whether Redis holds the batch.
+    stored: bool,
+    under_way: Vec<Vec<u8>>,
+    reading: bool,
+    asking: bool,
+    pages: BTreeMap<u32, Page>,
+    closed: Vec<Page>,
+}
+
+impl World {
+    fn new() -> Self {
+        let room = Room::new(Config::default(), stored(1), 7, 1_000);
+        let (under_way, pages, closed) = Default::default();
+        let (now, epoch, version) = (1_000, EPOCH, 1);
+        let (ended, stored, reading, asking) = (false, true, false, false);
+        Self { room, now, epoch, version, ended, stored, under_way, reading, asking, pages, closed }
+    }
+
+    fn status(&self) -> BatchStatus {
+        if self.ended { BatchStatus::Completed } else { BatchStatus::Processing }
+    }
+
+    /// The batch as it is in truth, or was some versions ago.
+    fn truth(&self, versions_ago: u64) -> Stored {
+        stored_at(self.epoch, self.version.saturating_sub(versions_ago).max(1), self.status())
+    }
+
+    fn publish(&mut self, by: u64, ended: bool, times: usize) {
+        let from = if self.stored { self.version } else { 0 };
+        (self.version, self.ended, self.stored) = (self.version + by, ended, true);
+        let message = news_at(self.epoch, from, self.version, self.status());
+        self.under_way.extend(std::iter::repeat_n(message, times));
+    }
+
+    fn feed(&mut self, input: Input<'_>) {
+        let pages = &self.pages;
+        let can_take = |viewer: ViewerId| pages.get(&viewer.0).is_some_and(|page| !page.full);
+        for output in self.room.handle(input, self.now, &can_take) {
+            match output {
+                Output::ReadHash => assert!(!std::mem::replace(&mut self.reading, true), "two reads at once"),
+                Output::AskOrigin => self.asking = true,
+                Output::Write { to, bytes } => {
+                    for id in to {
+                        self.pages.get_mut(&id.0).expect("written to a viewer that left").read(&bytes);
+                    }
+                }
+                Output::Close(id) => self.closed.extend(self.pages.remove(&id.0)),
+                Output::Cut(id) => drop(self.pages.remove(&id.0)),
+                Output::Subscribe | Output::Unsubscribe | Output::Ping(_) => {}
+            }
+        }
+    }
+
+    fn answer_read(&mut self, ok: bool) {
+        if std::mem::take(&mut self.reading) {
+            self.feed(Input::HashRead(if ok { Ok(self.stored.then(|| self.truth(0))) } else { Err(Unanswered) }));
+        }
+    }
+
+    fn answer_origin(&mut self, ok: bool) {
+        if std::mem::take(&mut self.asking) {
+            self.stored |= ok;
+            self.feed(Input::OriginRead(if ok { Ok(Some(self.truth(0))) } else { Err(Unanswered) }));
+        }
+    }
+
+    fn come(&mut self, id: u32, versions_ago: Option<u64>) {
+        if self.pages.contains_key(&id) {
+            return;
+        }
+        // As the shell: a room that is over is replaced.
+        if self.room.is_over(self.now) {
+            self.room = Room::new(Config::default(), self.truth(0), 7, self.now);
+            (self.reading, self.asking) = (false, false);
+        }
+        let before = versions_ago.map(|ago| self.truth(ago).state);
+        let page = before.as_ref().map_or_else(Page::default, |state| Page {
+            position: Some(state.position()),
+            versions: versions(state),
+            ..Page::default()
+        });
+        self.pages.insert(id, page);
+        let (seen, stored) = (before.map(|state| state.position()), self.truth(0));
+        self.feed(Input::Came { viewer: ViewerId(id), seen, stored });
+    }
+
+    fn act(&mut self, act: Act) {
+        match act {
+            Act::Publish(by, times) => self.publish(by, false, times),
+            Act::Deliver(second) => {
+                let index = usize::from(second && self.under_way.len() > 1);
+                if index < self.under_way.len() {
+                    let message = self.under_way.remove(index);
+                    self.feed(Input::Message(&message));
+                }
+            }
+            Act::Answer(ok) => self.answer_read(ok),
+            Act::Learn(versions_ago) => self.feed(Input::Learned(self.truth(versions_ago))),
+            Act::Reopen => (self.epoch, self.version) = (self.epoch + 1, self.version + 2),
+            Act::Flush => self.stored = false,
+            Act::Origin(ok) => self.answer_origin(ok),
+            Act::Invalidate => {
+                self.stored = false;
+                self.feed(Input::Message(message::invalidate().as_bytes()));
+            }
+            Act::Came(id, versions_ago) => self.come(id, versions_ago),
+            Act::Left(id) => {
+                if self.pages.remove(&id).is_some() {
+                    self.feed(Input::Left(ViewerId(id)));
+                }
+            }
+            Act::Full(id, full) => self.pages.get_mut(&id).into_iter().for_each(|page| page.full = full),
+            Act::Lost => self.feed(Input::Lost),
+            Act::Confirmed => self.feed(Input::Confirmed),
+            Act::Alarm => self.feed(Input::Alarm),
+            Act::Pass(time) => self.pass(time),
+        }
+    }
+
+    /// Lets time go by, waking the room whenever it asked for it.
+    fn pass(&mut self, time: Millis) {
+        let (until, mut wakes) = (self.now + time, 0);
+        while let Some(at) = self.room.wake_at().filter(|at| *at <= until) {
+            if self.room.is_over(self.now) {
+                assert!(self.pages.is_empty(), "a room is over with viewers in it");
+                break;
+            }
+            wakes += 1;
+            assert!(wakes < 1_000, "the room asks to be woken for ever");
+            self.now = at.max(self.now + 1);
+            self.feed(Input::Wake);
+        }
+        self.now = self.now.max(until);
+    }
+
+    /// Faults stop: streams drain, the subscription is confirmed, reads are answered.
+    fn heal(&mut self) {
+        self.under_way.clear();
+        self.pages.values_mut().for_each(|page| page.full = false);
+        self.feed(Input::Confirmed);
+        for _ in 0..20 {
+            self.answer_read(true);
+            self.answer_origin(true);
+            self.pass(1_000);
+        }
+    }
+}
+
+fn versions(state: &BatchState) -> BTreeMap<String, u64> {
+    state.photos().map(|photo| (photo.photo_id.to_string(), photo.version)).collect()
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_a_room_ends_equal_to_the_truth(acts in acts(), ends in any::<bool>()) {
+        let mut world = World::new();
+        world.come(9, None);
+        for act in acts {
+            world.act(act);
+        }
+        if ends {
+            world.publish(1, true, 0);
+        }
+        world.heal();
+        let truth = world.truth(0).state;
+        prop_assert_eq!(world.room.position(), Some(truth.position()));
+        prop_assert_eq!(world.pages.is_empty(), ends);
+        let pages = if ends { &world.closed } else { &world.pages.into_values().collect() };
+        for page in pages {
+            prop_assert_eq!(page.completes, usize::from(ends));
+            prop_assert_eq!(page.position, Some(truth.position()));
+            prop_assert_eq!(&page.versions, &versions(&truth));
+        }
+    }
+}
