@@ -1,0 +1,145 @@
+//! All HTTP subscribers of a channel share one Redis subscription, on one connection for all channels.
+//!
+//! A task owns the ledger and the mailboxes: requests come in by one channel, what Redis says by
+//! another, and each is dealt with at once, so that nothing waits for anything inside. A message is encoded
+//! once; all its subscribers get the same bytes.
+
+mod ledger;
+mod link;
+mod mailbox;
+mod switchboard;
+
+use crate::metrics::Metrics;
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use ledger::{Channel, MemberId};
+use redis_rest::{Frame, subscribe};
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use switchboard::{Request, Switchboard};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::timeout;
+
+/// Without this long a silence a stream carries at least a keep-alive comment.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// What one subscriber may leave unread before it is closed, in bytes.
+pub const MAILBOX_BYTES: usize = 1024 * 1024;
+
+/// How long a subscriber waits for Redis' confirmation.
+pub const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The subscribers of this gateway.
+#[derive(Debug, Clone)]
+pub struct Fanout {
+    requests: mpsc::UnboundedSender<Request>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    last_id: AtomicU64,
+    connected: AtomicBool,
+}
+
+/// Why there is no subscription.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubscribeError {
+    /// Redis refused, in these words. Asking again gives the same answer.
+    #[error("{0}")]
+    Refused(String),
+    /// Redis is not there, or takes too long. Worth another try.
+    #[error("ERR Redis is not reachable, so there is no subscription; try again shortly")]
+    Unavailable,
+}
+
+impl Fanout {
+    /// Starts the task that owns all subscriptions. It ends with [`Fanout::close`]. `suspect` is told when its
+    /// connection is lost.
+    pub fn spawn(client: redis::Client, metrics: Arc<Metrics>, suspect: Arc<Notify>) -> Self {
+        let (requests, inbox) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared::default());
+        let reports = link::spawn(client, Arc::clone(&metrics), suspect);
+        tokio::spawn(Switchboard::new(metrics, Arc::clone(&shared)).run(inbox, reports));
+        Self { requests, shared }
+    }
+
+    /// Subscribes to a channel. Returns when Redis has confirmed; a stream that opens is subscribed.
+    ///
+    /// # Errors
+    /// [`SubscribeError`] tells whether to ask again.
+    pub async fn subscribe(&self, channel: Vec<u8>) -> Result<Subscription, SubscribeError> {
+        let id = self.shared.last_id.fetch_add(1, Ordering::Relaxed);
+        let (sender, mailbox) = mailbox::mailbox(MAILBOX_BYTES);
+        // First in the mailbox, before Redis can have sent anything. An empty mailbox takes every piece.
+        let _ = sender.push(opening(&channel));
+        let (confirm, confirmed) = oneshot::channel();
+        // Made before anything is awaited: a client that goes while it waits leaves like any other.
+        let leave = Leave { requests: self.requests.clone(), channel: channel.clone(), id };
+        let _ = self.requests.send(Request::Join { id, channel, mailbox: sender, confirm });
+        match timeout(SUBSCRIBE_TIMEOUT, confirmed).await {
+            Ok(Ok(outcome)) => outcome.map(|()| Subscription { mailbox, _leave: leave }),
+            // Too late, or the task has ended because the gateway stops.
+            Ok(Err(_)) | Err(_) => Err(SubscribeError::Unavailable),
+        }
+    }
+
+    /// Open responses a channel.
+    pub async fn counts(&self) -> BTreeMap<String, usize> {
+        let (answer, counts) = oneshot::channel();
+        let _ = self.requests.send(Request::Counts(answer));
+        counts.await.unwrap_or_default()
+    }
+
+    /// Whether there is a connection to subscribe on.
+    pub fn is_connected(&self) -> bool {
+        self.shared.connected.load(Ordering::Relaxed)
+    }
+
+    /// Ends all streams, for good.
+    pub fn close(&self) {
+        let _ = self.requests.send(Request::Close);
+    }
+}
+
+/// An open subscription: a stream of pieces of `text/event-stream`. Dropping it leaves the channel.
+#[derive(Debug)]
+pub struct Subscription {
+    mailbox: mailbox::Receiver,
+    _leave: Leave,
+}
+
+impl Stream for Subscription {
+    type Item = Bytes;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        self.mailbox.poll_next_unpin(context)
+    }
+}
+
+#[derive(Debug)]
+struct Leave {
+    requests: mpsc::UnboundedSender<Request>,
+    channel: Channel,
+    id: MemberId,
+}
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        let channel = std::mem::take(&mut self.channel);
+        let _ = self.requests.send(Request::Leave { id: self.id, channel });
+    }
+}
+
+/// What every stream opens with: the confirmation, and a comment that makes proxies pass it on at once.
+fn opening(channel: &[u8]) -> Bytes {
+    let channel = String::from_utf8_lossy(channel);
+    let mut opening = Frame::Subscribed { channel: &channel, count: 1 }.to_event();
+    opening.push_str(subscribe::KEEP_ALIVE_BYTES);
+    opening.into()
+}
