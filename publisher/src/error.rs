@@ -1,0 +1,92 @@
+//! What can go wrong, split by what the caller should do next.
+
+use std::time::Duration;
+
+use wire::StateError;
+
+use crate::SourceError;
+
+/// Why something was not published, read or watched.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// A setting is wrong. Mend it; nothing was sent.
+    #[error("{setting}: {problem}")]
+    Config {
+        /// Which setting.
+        setting: &'static str,
+        /// What is wrong with it; never holds a secret.
+        problem: String,
+    },
+    /// The state breaks a rule. Mend the state; nothing was sent.
+    #[error("the state breaks a rule: {0}")]
+    Invalid(#[from] StateError),
+    /// What Redis holds does not reach up to these changes. Publish the whole state (`since: None`).
+    #[error("redis holds nothing that these changes continue: publish the whole state")]
+    NeedsFull,
+    /// The stored batch has ended in this epoch. To re-open it, raise the epoch.
+    #[error("the batch has ended in this epoch: raise the epoch to re-open it")]
+    Finished,
+    /// What Redis holds under the batch's key can't be read. Publish the whole state, or invalidate.
+    #[error("what redis holds can't be read: {0}")]
+    Unreadable(#[source] StateError),
+    /// Redis answered no. The same command gets the same answer until someone changes Redis.
+    #[error("redis rejected {command}: {message}")]
+    Rejected {
+        /// The command.
+        command: &'static str,
+        /// Redis' words.
+        message: String,
+    },
+    /// Redis let nobody in with these credentials. Mend user and password in the Redis URL.
+    #[error("redis refuses the connection: {message}")]
+    NotAdmitted {
+        /// Redis' words.
+        message: String,
+    },
+    /// No answer. The write may have happened; repeating it is safe, because positions order everything.
+    #[error("no answer from redis: {source}")]
+    Unanswered {
+        /// What became of the connection.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The application's database failed. Ask it again later.
+    #[error("the source failed: {0}")]
+    Source(#[source] SourceError),
+    /// The application's database took too long. Ask it again later.
+    #[error("the source did not answer within {0:?}")]
+    SourceTimeout(Duration),
+    /// This needs a [`crate::ProgressSource`], and the publisher has none.
+    #[error("no source was given: Publisher::builder(url).source(database)")]
+    NoSource,
+}
+
+impl PublishError {
+    /// Sorts what the client library reports: no answer, or an answer that says no.
+    pub(crate) fn from_redis(command: &'static str, error: redis::RedisError) -> Self {
+        if is_transport(&error) {
+            return Self::Unanswered { source: Box::new(error) };
+        }
+        Self::Rejected { command, message: error.to_string() }
+    }
+
+    /// The same for the making of a connection.
+    pub(crate) fn from_connecting(error: redis::RedisError) -> Self {
+        if is_transport(&error) {
+            return Self::Unanswered { source: Box::new(error) };
+        }
+        Self::NotAdmitted { message: error.to_string() }
+    }
+}
+
+/// Whether the connection is to blame. A server that loads its data, or has become a replica, counts as away: another
+/// connection, later, may well find it in order.
+pub(crate) fn is_transport(error: &redis::RedisError) -> bool {
+    use redis::{ErrorKind, ServerErrorKind as Server};
+    matches!(
+        error.kind(),
+        ErrorKind::Io
+            | ErrorKind::Parse
+            | ErrorKind::Server(Server::BusyLoading | Server::ReadOnly | Server::MasterDown | Server::ClusterDown)
+    )
+}

@@ -1,0 +1,104 @@
+//! One send: read what changed, publish it, and say how it ended.
+
+use std::time::Duration;
+
+use wire::{Changes, Position, script::Reply};
+
+use crate::{
+    PublishError,
+    metrics::{Counters, Ended, lag},
+    publisher::now_ms,
+    schedule::{Job, Outcome},
+    source::DynSource,
+    store::{Done, Store},
+};
+
+/// How long the source may take for one read. The database's own time-outs should be shorter; this one only keeps a
+/// hanging read from holding its place for ever.
+pub(crate) const SOURCE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Does the job, counts how it ended, and logs what people should hear of.
+pub(crate) async fn run(source: &dyn DynSource, store: &Store, counters: &Counters, job: &Job) -> Outcome {
+    let result = attempt(source, store, job).await;
+    let (ended, outcome) = conclude(&result);
+    counters.ended(ended);
+    match &result {
+        Ok(Attempt::Sent { done, .. }) if done.replaced => counters.replaced(),
+        Ok(_) => {}
+        Err(error) => tracing::warn!(batch = %job.batch, %error, "an update was not published"),
+    }
+    match ended {
+        Ended::Applied => lag(seconds_since(job.mark.at)),
+        Ended::Finished => {
+            tracing::warn!(batch = %job.batch, "the batch has ended in this epoch; its update was dropped");
+        }
+        _ => {}
+    }
+    outcome
+}
+
+/// What a job came to.
+enum Attempt {
+    Sent { done: Done, position: Position, ended: bool },
+    Unchanged,
+    Unknown,
+}
+
+async fn attempt(source: &dyn DynSource, store: &Store, job: &Job) -> Result<Attempt, PublishError> {
+    let Some(changes) = read(source, job).await? else { return Ok(Attempt::Unknown) };
+    let (position, ended) = (changes.head.position, changes.head.status.is_terminal());
+    if job.since == Some(position) && !job.mark.verify {
+        return Ok(Attempt::Unchanged);
+    }
+    let done = store.update(&changes, job.mark.at).await?;
+    Ok(Attempt::Sent { done, position, ended })
+}
+
+async fn read(source: &dyn DynSource, job: &Job) -> Result<Option<Changes>, PublishError> {
+    let changes = read_since(source, job, job.since).await?;
+    // Photos counted from another epoch would be merged into the wrong state.
+    let mixed = |c: &Changes| c.since.is_some_and(|since| since.epoch() != c.head.position.epoch());
+    if changes.as_ref().is_some_and(mixed) {
+        return read_since(source, job, None).await;
+    }
+    Ok(changes)
+}
+
+async fn read_since(
+    source: &dyn DynSource,
+    job: &Job,
+    since: Option<Position>,
+) -> Result<Option<Changes>, PublishError> {
+    match tokio::time::timeout(SOURCE_TIMEOUT, source.changes(&job.batch, since)).await {
+        Ok(read) => read.map_err(PublishError::Source),
+        Err(_) => Err(PublishError::SourceTimeout(SOURCE_TIMEOUT)),
+    }
+}
+
+/// What each end of a job is counted as, and what the schedule makes of it.
+fn conclude(result: &Result<Attempt, PublishError>) -> (Ended, Outcome) {
+    match result {
+        Ok(Attempt::Unchanged) => (Ended::Unchanged, Outcome::Unchanged),
+        Ok(Attempt::Unknown) => (Ended::Unknown, Outcome::Forget),
+        Ok(Attempt::Sent { done, position, ended }) => {
+            let delivered = Outcome::Delivered { position: *position, ended: *ended };
+            match done.reply {
+                Reply::Stale => (Ended::Stale, delivered),
+                Reply::NeedsFull => (Ended::NeedsFull, Outcome::NeedsFull),
+                Reply::Finished => (Ended::Finished, Outcome::Forget),
+                Reply::Applied | Reply::Filled | Reply::Present | Reply::Invalidated => (Ended::Applied, delivered),
+            }
+        }
+        Err(PublishError::Invalid(_)) => (Ended::Invalid, Outcome::Refused),
+        // Who is not let in with one batch is not let in with another.
+        Err(PublishError::Unanswered { .. } | PublishError::NotAdmitted { .. }) => {
+            (Ended::Unreachable, Outcome::Unreachable)
+        }
+        Err(_) => (Ended::Failed, Outcome::Failed),
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a lag in milliseconds fits a float's 53 bits")]
+fn seconds_since(at: u64) -> f64 {
+    now_ms().saturating_sub(at) as f64 / 1_000.0
+}

@@ -1,0 +1,149 @@
+//! What the publisher counts: a snapshot for the program, and the same through the `metrics` facade.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Names in the `metrics` facade, after Prometheus' conventions.
+pub mod names {
+    /// Counter: calls of `notify` and `notify_final`.
+    pub const NOTIFIES: &str = "batchcast_publisher_notifies_total";
+    /// Counter: ends of updates by `outcome` (`applied`, `stale`, `needs-full`, `finished`, `unchanged`, `unknown`,
+    /// `invalid`, `failed`, `unreachable`).
+    pub const UPDATES: &str = "batchcast_publisher_updates_total";
+    /// Counter: values under a batch's key that were no batch and were overwritten.
+    pub const REPLACED: &str = "batchcast_publisher_replaced_total";
+    /// Counter: connections to Redis that were lost.
+    pub const CONNECTIONS_LOST: &str = "batchcast_publisher_connections_lost_total";
+    /// Gauge: batches with an update that is not acknowledged yet.
+    pub const BACKLOG: &str = "batchcast_publisher_backlog";
+    /// Histogram: seconds from the earliest notify covered to the acknowledgement of an applied update.
+    pub const LAG: &str = "batchcast_publisher_lag_seconds";
+}
+
+/// A snapshot of this publisher's counters since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// Calls of `notify` and `notify_final` that the background task has seen.
+    pub notifies: u64,
+    /// Updates written and announced.
+    pub applied: u64,
+    /// Updates that Redis already had.
+    pub stale: u64,
+    /// Updates that Redis could not continue; each was followed by the whole state.
+    pub needs_full: u64,
+    /// Updates of a batch whose stored state has ended in the same epoch.
+    pub finished: u64,
+    /// Reads of the source that showed nothing new.
+    pub unchanged: u64,
+    /// Batches that the source does not know.
+    pub unknown: u64,
+    /// States that break a rule and were not sent.
+    pub invalid: u64,
+    /// Updates that failed for one batch: the source's error, or Redis' no.
+    pub failed: u64,
+    /// Updates without an answer from Redis, or without a connection to it.
+    pub unreachable: u64,
+    /// Values under a batch's key that were no batch and were overwritten.
+    pub replaced: u64,
+    /// Connections to Redis that were made.
+    pub connections: u64,
+    /// Connections to Redis that were lost.
+    pub connections_lost: u64,
+    /// Batches with an update that is not acknowledged yet, now.
+    pub backlog: u64,
+}
+
+/// How an update ended, as it is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    Applied,
+    Stale,
+    NeedsFull,
+    Finished,
+    Unchanged,
+    Unknown,
+    Invalid,
+    Failed,
+    Unreachable,
+}
+
+impl Ended {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Stale => "stale",
+            Self::NeedsFull => "needs-full",
+            Self::Finished => "finished",
+            Self::Unchanged => "unchanged",
+            Self::Unknown => "unknown",
+            Self::Invalid => "invalid",
+            Self::Failed => "failed",
+            Self::Unreachable => "unreachable",
+        }
+    }
+}
+
+/// The counters behind [`Metrics`].
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    notifies: AtomicU64,
+    ended: [AtomicU64; 9],
+    replaced: AtomicU64,
+    lost: AtomicU64,
+    backlog: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn notified(&self, calls: u64) {
+        add(&self.notifies, names::NOTIFIES, calls);
+    }
+
+    pub(crate) fn ended(&self, how: Ended) {
+        self.ended[how as usize].fetch_add(1, Ordering::Relaxed);
+        metrics::counter!(names::UPDATES, "outcome" => how.label()).increment(1);
+    }
+
+    pub(crate) fn replaced(&self) {
+        add(&self.replaced, names::REPLACED, 1);
+    }
+
+    pub(crate) fn lost(&self) {
+        add(&self.lost, names::CONNECTIONS_LOST, 1);
+    }
+
+    pub(crate) fn backlog(&self, batches: usize) {
+        self.backlog.store(batches as u64, Ordering::Relaxed);
+        metrics::gauge!(names::BACKLOG).set(f64::from(u32::try_from(batches).unwrap_or(u32::MAX)));
+    }
+
+    pub(crate) fn snapshot(&self, connections: u64) -> Metrics {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let ended = |how: Ended| load(&self.ended[how as usize]);
+        Metrics {
+            notifies: load(&self.notifies),
+            applied: ended(Ended::Applied),
+            stale: ended(Ended::Stale),
+            needs_full: ended(Ended::NeedsFull),
+            finished: ended(Ended::Finished),
+            unchanged: ended(Ended::Unchanged),
+            unknown: ended(Ended::Unknown),
+            invalid: ended(Ended::Invalid),
+            failed: ended(Ended::Failed),
+            unreachable: ended(Ended::Unreachable),
+            replaced: load(&self.replaced),
+            connections,
+            connections_lost: load(&self.lost),
+            backlog: load(&self.backlog),
+        }
+    }
+}
+
+/// Notes how long an applied update took from its earliest notify.
+pub(crate) fn lag(seconds: f64) {
+    metrics::histogram!(names::LAG).record(seconds);
+}
+
+fn add(counter: &AtomicU64, name: &'static str, by: u64) {
+    counter.fetch_add(by, Ordering::Relaxed);
+    metrics::counter!(name).increment(by);
+}

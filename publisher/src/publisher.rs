@@ -1,0 +1,254 @@
+//! What a photo worker calls.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use futures::Stream;
+use tokio::task::JoinHandle;
+use wire::{BatchId, BatchState, Changes, script::Reply};
+
+use crate::{
+    Metrics, PublishError, PublisherBuilder,
+    metrics::{Counters, Ended},
+    schedule::Mark,
+    source::DynSource,
+    store::{Done, Store},
+    task::{self, Inbox},
+    watch,
+};
+
+/// Publishes the progress of batches. Cheap to clone; all clones are the same publisher. When the last one is dropped,
+/// the background task stops: call [`Publisher::close`] first.
+#[derive(Clone)]
+pub struct Publisher {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Arc<Store>,
+    source: Option<Arc<dyn DynSource>>,
+    counters: Arc<Counters>,
+    inbox: Arc<Inbox>,
+    state_ttl: Duration,
+    task: Mutex<Option<JoinHandle<Vec<BatchId>>>>,
+}
+
+/// What [`Publisher::start`] needs beside store and source.
+#[derive(Clone, Copy)]
+pub(crate) struct Settings {
+    pub state_ttl: Duration,
+    pub coalesce: Duration,
+}
+
+/// How an acknowledged [`Publisher::publish`] ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Published {
+    /// Written and announced.
+    Applied,
+    /// Redis already holds this position or a greater one. Nothing to do.
+    Stale,
+}
+
+/// How [`Publisher::cache`] ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cached {
+    /// Nothing was stored, now the state is.
+    Filled,
+    /// Something is stored already and was left alone.
+    Present,
+}
+
+impl Publisher {
+    /// Settings of a publisher for the Redis at `redis_url`: `redis://[user:password@]host[:port][/database]`.
+    ///
+    /// ```
+    /// # async fn example() -> Result<(), batchcast_publisher::PublishError> {
+    /// use std::time::Duration;
+    /// use batchcast_publisher::Publisher;
+    ///
+    /// let builder = Publisher::builder("redis://localhost:6379").key_prefix("eu:").coalesce(Duration::from_millis(20));
+    /// let publisher = builder.connect().await?; // Does not wait for Redis.
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn builder(redis_url: &str) -> PublisherBuilder {
+        PublisherBuilder::new(redis_url)
+    }
+
+    pub(crate) fn start(store: Store, source: Option<Arc<dyn DynSource>>, settings: Settings) -> Self {
+        let (store, counters, inbox) = (Arc::new(store), Arc::default(), Arc::default());
+        let task = source.as_ref().map(|source| {
+            let parts = task::Parts {
+                source: Arc::clone(source),
+                store: Arc::clone(&store),
+                counters: Arc::clone(&counters),
+                inbox: Arc::clone(&inbox),
+            };
+            tokio::spawn(task::run(parts, settings.coalesce))
+        });
+        let inner = Inner { store, source, counters, inbox, state_ttl: settings.state_ttl, task: Mutex::new(task) };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The batch changed: call it after each commit. It takes well below a microsecond, never blocks and never fails;
+    /// the background task reads what changed from the source and publishes it, at most once a coalescing pause.
+    /// Without a source, or after [`Publisher::close`], it does nothing.
+    pub fn notify(&self, batch: &BatchId) {
+        self.mark(batch, false);
+    }
+
+    /// [`Publisher::notify`] for the commit that ends a batch: it leaves at once, without the coalescing pause. Only
+    /// the caller can know that before the source is read; whoever calls `notify` instead waits at most that pause.
+    pub fn notify_final(&self, batch: &BatchId) {
+        self.mark(batch, true);
+    }
+
+    fn mark(&self, batch: &BatchId, urgent: bool) {
+        if self.inner.source.is_some() {
+            self.inner.inbox.mark(batch, Mark { at: now_ms(), urgent, verify: false });
+        }
+    }
+
+    /// Publishes `changes` and waits for the acknowledgement. Where Redis needs the whole state, it is read from the
+    /// source and published instead.
+    ///
+    /// # Errors
+    /// [`PublishError::NeedsFull`] only without a source; the others say themselves what to do.
+    pub async fn publish(&self, changes: Changes) -> Result<Published, PublishError> {
+        let at = now_ms();
+        let done = self.update(&changes, at).await?;
+        if done.reply != Reply::NeedsFull {
+            return published(done.reply);
+        }
+        let source = self.inner.source.as_ref().ok_or(PublishError::NeedsFull)?;
+        let whole = source.changes(changes.batch_id(), None).await.map_err(PublishError::Source)?;
+        let whole = whole.ok_or(PublishError::NeedsFull)?;
+        published(self.update(&whole, at).await?.reply)
+    }
+
+    async fn update(&self, changes: &Changes, at: u64) -> Result<Done, PublishError> {
+        let done = self.inner.store.update(changes, at).await?;
+        let ended = match done.reply {
+            Reply::Stale => Ended::Stale,
+            Reply::NeedsFull => Ended::NeedsFull,
+            Reply::Finished => Ended::Finished,
+            _ => Ended::Applied,
+        };
+        self.inner.counters.ended(ended);
+        if done.replaced {
+            self.inner.counters.replaced();
+        }
+        Ok(done)
+    }
+
+    /// Deletes what Redis holds of the batch and tells readers to ask the origin again: for a batch that was deleted,
+    /// or that lost a photo.
+    ///
+    /// # Errors
+    /// When Redis did not answer, or answered no.
+    pub async fn invalidate(&self, batch: &BatchId) -> Result<(), PublishError> {
+        self.inner.store.invalidate(batch).await.map(drop)
+    }
+
+    /// What Redis holds of the batch; `None`: nothing.
+    ///
+    /// # Errors
+    /// When Redis did not answer, or what it holds can't be read.
+    pub async fn cached(&self, batch: &BatchId) -> Result<Option<BatchState>, PublishError> {
+        Ok(self.inner.store.read(batch).await?.map(|stored| Arc::unwrap_or_clone(stored.state)))
+    }
+
+    /// Stores a state for `ttl` (at least 1 s) without announcing it, and only where nothing is stored: so a slow
+    /// reader of the database can't overwrite what a worker has published since.
+    ///
+    /// # Errors
+    /// When the state breaks a rule, or Redis did not answer, or answered no.
+    pub async fn cache(&self, state: &BatchState, ttl: Duration) -> Result<Cached, PublishError> {
+        let done = self.inner.store.fill(state, ttl.as_secs().max(1)).await?;
+        if done.replaced {
+            self.inner.counters.replaced();
+        }
+        Ok(if done.reply == Reply::Present { Cached::Present } else { Cached::Filled })
+    }
+
+    /// The batch's states as they come, over a native subscription: positions only grow, no update is missed, states
+    /// that follow each other closely may be merged. It waits for a batch that Redis does not know yet, outlives the
+    /// loss of its connection, and ends after a terminal state.
+    ///
+    /// ```no_run
+    /// # async fn example(publisher: batchcast_publisher::Publisher) -> Result<(), Box<dyn std::error::Error>> {
+    /// use futures::StreamExt;
+    /// use batchcast_publisher::BatchId;
+    ///
+    /// let mut states = publisher.watch(&BatchId::new("batch-123")?);
+    /// while let Some(state) = states.next().await {
+    ///     println!("{} %", state.head().progress());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn watch(&self, batch: &BatchId) -> impl Stream<Item = BatchState> + Send + Unpin + use<> {
+        watch::watch(Arc::clone(&self.inner.store), batch.clone())
+    }
+
+    /// This publisher's counters.
+    pub fn metrics(&self) -> Metrics {
+        self.inner.counters.snapshot(self.inner.store.link().connections())
+    }
+
+    /// Marks all batches that the source calls unsettled as changed: the open ones, and those that ended within the
+    /// last `state_ttl`. Call it once at start: a crash between a commit and its publication leaves no other trace.
+    /// Returns how many there are.
+    ///
+    /// # Errors
+    /// [`PublishError::NoSource`], or the source's own.
+    pub async fn resync(&self) -> Result<usize, PublishError> {
+        let source = self.inner.source.as_ref().ok_or(PublishError::NoSource)?;
+        let since = SystemTime::now().checked_sub(self.inner.state_ttl).unwrap_or(UNIX_EPOCH);
+        let batches = source.unsettled(since).await.map_err(PublishError::Source)?;
+        batches.iter().for_each(|batch| self.notify(batch));
+        Ok(batches.len())
+    }
+
+    /// Publishes what is due at once and stops the background task, after `timeout` at the latest. Returns the batches
+    /// with something that was not delivered; at the next start [`Publisher::resync`] publishes them.
+    pub async fn close(&self, timeout: Duration) -> Vec<BatchId> {
+        let task = self.inner.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(task) = task else { return Vec::new() };
+        self.inner.inbox.close(timeout);
+        task.await.unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Publisher").field("metrics", &self.metrics()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            task.abort();
+        }
+    }
+}
+
+fn published(reply: Reply) -> Result<Published, PublishError> {
+    match reply {
+        Reply::Stale => Ok(Published::Stale),
+        Reply::NeedsFull => Err(PublishError::NeedsFull),
+        Reply::Finished => Err(PublishError::Finished),
+        Reply::Applied | Reply::Filled | Reply::Present | Reply::Invalidated => Ok(Published::Applied),
+    }
+}
+
+/// Milliseconds since the Unix epoch; 0 on a clock that stands before it.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

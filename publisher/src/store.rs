@@ -1,0 +1,91 @@
+//! What the publisher says to Redis: one script call a write, one `HGETALL` a read.
+
+use std::collections::HashMap;
+
+use redis::{Script, aio::PubSub};
+use wire::{
+    BatchId, BatchState, Changes, StateError, Stored, keys,
+    script::{self, Reply, Settings, UPDATE_LUA},
+};
+
+use crate::{PublishError, link::Link};
+
+pub(crate) struct Store {
+    link: Link,
+    script: Script,
+    prefix: String,
+    ttl_secs: u64,
+}
+
+/// What the script did, and whether it overwrote something that was not a batch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Done {
+    pub reply: Reply,
+    pub replaced: bool,
+}
+
+impl Store {
+    pub(crate) fn new(link: Link, prefix: String, ttl_secs: u64) -> Self {
+        Self { link, script: Script::new(UPDATE_LUA), prefix, ttl_secs }
+    }
+
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// Writes and announces. `at`: the earliest commit covered, in milliseconds since the Unix epoch.
+    pub(crate) async fn update(&self, changes: &Changes, at: u64) -> Result<Done, PublishError> {
+        self.call(script::update(self.settings(self.ttl_secs), changes, at)?).await
+    }
+
+    /// Stores without announcing, only where nothing is stored.
+    pub(crate) async fn fill(&self, state: &BatchState, ttl_secs: u64) -> Result<Done, PublishError> {
+        self.call(script::fill(self.settings(ttl_secs), &Changes::full(state, None))?).await
+    }
+
+    pub(crate) async fn invalidate(&self, batch: &BatchId) -> Result<Done, PublishError> {
+        self.call(script::invalidate(self.settings(self.ttl_secs), batch)).await
+    }
+
+    /// What Redis holds. A value of another type than a hash (an older design kept a string) counts as nothing.
+    pub(crate) async fn read(&self, batch: &BatchId) -> Result<Option<Stored>, PublishError> {
+        let key = keys::hash(&self.prefix, batch);
+        let read = self.link.run("HGETALL", async |connection| {
+            let answer = redis::cmd("HGETALL").arg(key).query_async(connection).await;
+            match answer {
+                Err(error) if error.code() == Some("WRONGTYPE") => Ok(HashMap::new()),
+                other => other,
+            }
+        });
+        let fields: HashMap<Vec<u8>, Vec<u8>> = read.await?;
+        from_fields(batch, &fields).map_err(PublishError::Unreadable)
+    }
+
+    pub(crate) async fn subscribe(&self, batch: &BatchId) -> Result<PubSub, PublishError> {
+        self.link.subscribe(&keys::channel(&self.prefix, batch)).await
+    }
+
+    fn settings(&self, ttl_secs: u64) -> Settings<'_> {
+        Settings { prefix: &self.prefix, ttl_secs }
+    }
+
+    /// By SHA; where Redis has forgotten the script (a restart, a failover, `SCRIPT FLUSH`) it is loaded and called
+    /// again.
+    async fn call(&self, call: script::Call) -> Result<Done, PublishError> {
+        let mut invocation = self.script.prepare_invoke();
+        invocation.key(call.key).arg(call.args);
+        let (word, replaced): (String, i64) =
+            self.link.run("EVALSHA", async |connection| invocation.invoke_async(connection).await).await?;
+        let reply = Reply::parse(&word).ok_or_else(|| PublishError::Rejected {
+            command: "EVALSHA",
+            message: format!("a reply that update.lua does not give: {word:?}"),
+        })?;
+        Ok(Done { reply, replaced: replaced == 1 })
+    }
+}
+
+fn from_fields(batch: &BatchId, fields: &HashMap<Vec<u8>, Vec<u8>>) -> Result<Option<Stored>, StateError> {
+    // Fields that are no text are not ours.
+    let texts = fields.iter().filter_map(|(k, v)| Some((str::from_utf8(k).ok()?, str::from_utf8(v).ok()?)));
+    BatchState::from_hash(batch, texts)
+}

@@ -1,0 +1,190 @@
+//! The background task: hands the schedule what happened and the time, and does what it says.
+
+use std::{
+    collections::HashMap,
+    mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::Notify,
+    task::{Id, JoinError, JoinSet},
+    time::Instant,
+};
+use wire::BatchId;
+
+use crate::{
+    job,
+    metrics::Counters,
+    publisher::now_ms,
+    schedule::{Job, Mark, Outcome, Schedule},
+    source::DynSource,
+    store::Store,
+};
+
+/// What `notify` writes and the task takes: at most one mark a batch, however often it is notified.
+#[derive(Default)]
+pub(crate) struct Inbox {
+    news: Mutex<News>,
+    woken: Notify,
+}
+
+#[derive(Default)]
+struct News {
+    marks: HashMap<BatchId, Mark>,
+    calls: u64,
+    close_within: Option<Duration>,
+    /// Nobody will take what comes now.
+    closed: bool,
+}
+
+impl Inbox {
+    /// A lock, an insertion and a wake: well below a microsecond, and nothing that could fail.
+    pub(crate) fn mark(&self, batch: &BatchId, mark: Mark) {
+        let mut news = self.news();
+        if news.closed {
+            return;
+        }
+        news.calls += 1;
+        match news.marks.get_mut(batch) {
+            // The task was woken by the first mark and has not taken it yet.
+            Some(earlier) => *earlier = earlier.merge(mark),
+            None => {
+                news.marks.insert(batch.clone(), mark);
+                self.woken.notify_one();
+            }
+        }
+    }
+
+    pub(crate) fn close(&self, within: Duration) {
+        let mut news = self.news();
+        (news.close_within, news.closed) = (Some(within), true);
+        drop(news);
+        self.woken.notify_one();
+    }
+
+    fn take(&self) -> News {
+        let mut news = self.news();
+        let closed = news.closed;
+        mem::replace(&mut *news, News { closed, ..News::default() })
+    }
+
+    /// A poisoned lock only says that a thread died between two insertions: each leaves the map whole.
+    fn news(&self) -> MutexGuard<'_, News> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the task works with.
+pub(crate) struct Parts {
+    pub source: Arc<dyn DynSource>,
+    pub store: Arc<Store>,
+    pub counters: Arc<Counters>,
+    pub inbox: Arc<Inbox>,
+}
+
+/// Runs until it is told to close; returns the batches with something that was not delivered.
+pub(crate) async fn run(parts: Parts, coalesce: Duration) -> Vec<BatchId> {
+    let mut task = Task {
+        schedule: Schedule::new(coalesce, rand::random),
+        parts,
+        begun: Instant::now(),
+        jobs: JoinSet::new(),
+        running: HashMap::new(),
+        deadline: None,
+    };
+    while !task.has_closed() {
+        task.step();
+        if !task.has_closed() {
+            task.wait().await;
+        }
+    }
+    task.schedule.undelivered()
+}
+
+struct Task {
+    parts: Parts,
+    schedule: Schedule,
+    begun: Instant,
+    jobs: JoinSet<Outcome>,
+    /// Which batch a job is for, also when it panics.
+    running: HashMap<Id, BatchId>,
+    deadline: Option<Instant>,
+}
+
+impl Task {
+    fn now(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    fn has_closed(&self) -> bool {
+        self.deadline.is_some_and(|deadline| self.schedule.backlog() == 0 || Instant::now() >= deadline)
+    }
+
+    /// Takes what came in and starts what is due.
+    fn step(&mut self) {
+        let now = self.now();
+        let news = self.parts.inbox.take();
+        if news.calls > 0 {
+            self.parts.counters.notified(news.calls);
+        }
+        for (batch, mark) in &news.marks {
+            self.schedule.mark(batch, *mark, now);
+        }
+        if let Some(within) = news.close_within {
+            self.deadline = Some(Instant::now() + within);
+        }
+        if self.deadline.is_some() {
+            self.schedule.hurry(now);
+        }
+        for job in self.schedule.start_due(now) {
+            self.spawn(job);
+        }
+        self.parts.counters.backlog(self.schedule.backlog());
+    }
+
+    fn spawn(&mut self, job: Job) {
+        let batch = job.batch.clone();
+        let (source, store) = (Arc::clone(&self.parts.source), Arc::clone(&self.parts.store));
+        let counters = Arc::clone(&self.parts.counters);
+        let handle = self.jobs.spawn(async move { job::run(&*source, &store, &counters, &job).await });
+        self.running.insert(handle.id(), batch);
+    }
+
+    async fn wait(&mut self) {
+        let wake = self.schedule.next_wake().map(|at| self.begun + at);
+        let wake = wake.into_iter().chain(self.deadline).min();
+        let sleep = async {
+            match wake {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.parts.inbox.woken.notified() => {}
+            () = self.parts.store.link().lost() => self.lost(),
+            Some(ended) = self.jobs.join_next_with_id() => self.ended(ended),
+            () = sleep => {}
+        }
+    }
+
+    fn lost(&mut self) {
+        tracing::warn!("the connection to redis was lost");
+        self.parts.counters.lost();
+        let now = self.now();
+        self.schedule.connection_lost(now_ms(), now);
+    }
+
+    fn ended(&mut self, ended: Result<(Id, Outcome), JoinError>) {
+        let (id, outcome) = match ended {
+            Ok(ended) => ended,
+            // The application's source panicked: its batch is tried again, the others go on.
+            Err(panic) => (panic.id(), Outcome::Failed),
+        };
+        if let Some(batch) = self.running.remove(&id) {
+            let now = self.now();
+            self.schedule.finish(&batch, outcome, now);
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The least rights that the crate's documentation promises to be enough.
+
+use batchcast_publisher::{PublishError, Publisher};
+use futures::StreamExt;
+
+use crate::{
+    server::Server,
+    states::{EPOCH, batch, changes, state},
+    within,
+};
+
+/// The rule in the crate's documentation, word for word.
+fn documented_rule() -> Vec<String> {
+    let docs = include_str!("../../src/lib.rs");
+    let (_, rest) = docs.split_once("ACL SETUSER publisher ").expect("the rule stands in the documentation");
+    let (rule, _) = rest.split_once("```").unwrap();
+    rule.split_whitespace().filter(|word| *word != "//!").map(|word| word.replace("PASSWORD", "secret")).collect()
+}
+
+#[tokio::test]
+async fn the_documented_rule_is_enough_for_everything_and_for_nothing_else() {
+    let server = Server::start().await;
+    let rule = documented_rule();
+    let words: Vec<&str> = ["ACL", "SETUSER", "publisher"].into_iter().chain(rule.iter().map(String::as_str)).collect();
+    server.run::<()>(&words).await;
+    let url = server.url().replace("redis://", "redis://publisher:secret@");
+    let (publisher, id) = (Publisher::builder(&url).connect().await.unwrap(), batch("a"));
+
+    publisher.cache(&state(&id, EPOCH, 1, 3), std::time::Duration::from_secs(9)).await.unwrap();
+    publisher.publish(changes(&state(&id, EPOCH, 2, 3), Some(1))).await.unwrap();
+    let mut states = publisher.watch(&id);
+    assert_eq!(within("a state", states.next()).await, Some(state(&id, EPOCH, 2, 3)));
+    publisher.invalidate(&id).await.unwrap();
+    publisher.publish(changes(&state(&id, EPOCH, 3, 3), None)).await.unwrap();
+    assert_eq!(within("the end", states.next()).await, Some(state(&id, EPOCH, 3, 3)));
+
+    let elsewhere = Publisher::builder(&url).key_prefix("other:").connect().await.unwrap();
+    let refused = elsewhere.publish(changes(&state(&id, EPOCH, 1, 3), None)).await;
+    assert!(matches!(refused, Err(PublishError::Rejected { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_and_not_shown() {
+    let server = Server::start().await;
+    let url = server.url().replace("redis://", "redis://publisher:not-the-password@");
+    let publisher = Publisher::builder(&url).connect().await.unwrap();
+    let error = publisher.cached(&batch("a")).await.unwrap_err();
+    assert!(matches!(error, PublishError::NotAdmitted { .. }), "{error:?}");
+    assert!(!format!("{error} {error:?}").contains("not-the-password"), "{error:?}");
+}

@@ -1,0 +1,55 @@
+//! An application's database in memory, which counts how often it is read.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::SystemTime,
+};
+
+use batchcast_publisher::{BatchId, BatchState, Changes, Position, ProgressSource, SourceError};
+
+#[derive(Clone, Default)]
+pub(crate) struct Memory {
+    batches: Arc<Mutex<HashMap<BatchId, BatchState>>>,
+    reads: Arc<AtomicU64>,
+    failures: Arc<AtomicU64>,
+}
+
+impl Memory {
+    pub(crate) fn commit(&self, state: BatchState) {
+        self.batches.lock().unwrap().insert(state.head().batch_id.clone(), state);
+    }
+
+    pub(crate) fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
+    }
+
+    /// The next `times` reads fail.
+    pub(crate) fn fail(&self, times: u64) {
+        self.failures.store(times, Ordering::Relaxed);
+    }
+}
+
+impl ProgressSource for Memory {
+    async fn changes(&self, id: &BatchId, since: Option<Position>) -> Result<Option<Changes>, SourceError> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        let fails = self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        if fails.is_ok() {
+            return Err("the database is away".into());
+        }
+        let batches = self.batches.lock().unwrap();
+        Ok(batches.get(id).map(|state| {
+            let delta = state.changes_since(since);
+            let since = since.filter(|_| !delta.full);
+            let photos = delta.photos.into_iter().cloned().collect();
+            Changes { since, head: state.head().clone(), photos, owner: Some("user-1".into()) }
+        }))
+    }
+
+    async fn unsettled(&self, _since: SystemTime) -> Result<Vec<BatchId>, SourceError> {
+        Ok(self.batches.lock().unwrap().keys().cloned().collect())
+    }
+}
