@@ -1,0 +1,147 @@
+//! The settings, parsed once. The rest of the program never looks at the environment.
+
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, str::FromStr, time::Duration};
+
+/// The settings, each with its variable and default.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Config {
+    /// `PHOTO_WORKER_LISTEN`, `127.0.0.1:8090`. Port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// `REDIS_URL`, `redis://localhost:6379`.
+    pub redis_url: String,
+    /// `DATABASE_URL`, `sqlite://photo-worker.db?mode=rwc`.
+    pub database_url: String,
+    /// `PHOTO_DIR`, `photos`: where files are kept.
+    pub photo_dir: PathBuf,
+    /// `ORIGIN_TOKEN`, none: what `GET /api/batches/:id` asks for when it is set.
+    pub origin_token: Option<String>,
+    /// `KEY_PREFIX`, empty: what stands before each name in Redis.
+    pub key_prefix: String,
+    /// `STATE_TTL_SECS`, 86400: how long Redis remembers a batch.
+    pub state_ttl: Duration,
+    /// `COALESCE_MS`, 50: the pause between two updates of a batch.
+    pub coalesce: Duration,
+    /// `WORKER_THREADS`, the number of cores: photos analysed at the same time.
+    pub worker_threads: NonZeroUsize,
+    /// `RECEIVE_TIMEOUT_SECS`, 900: how long a declared photo may take to come.
+    pub receive_timeout: Duration,
+}
+
+/// A variable with a bad value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{variable} {problem}: {fix}")]
+pub struct ConfigError {
+    /// Its name.
+    pub variable: &'static str,
+    /// What is wrong with its value.
+    pub problem: String,
+    /// What to set instead.
+    pub fix: &'static str,
+}
+
+impl Config {
+    /// Reads the settings through `lookup`: the environment's, or a map in tests. An empty value counts as unset.
+    ///
+    /// # Errors
+    /// The first variable with a bad value.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let text = |name: &str, default: &str| value(&lookup, name).unwrap_or_else(|| default.to_owned());
+        Ok(Self {
+            listen: parsed(&lookup, "PHOTO_WORKER_LISTEN", "set an address and a port, 127.0.0.1:8090 say")?
+                .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8090))),
+            redis_url: text("REDIS_URL", "redis://localhost:6379"),
+            database_url: database_url(&text("DATABASE_URL", "sqlite://photo-worker.db?mode=rwc"))?,
+            photo_dir: text("PHOTO_DIR", "photos").into(),
+            origin_token: value(&lookup, "ORIGIN_TOKEN"),
+            key_prefix: text("KEY_PREFIX", ""),
+            state_ttl: Duration::from_secs(at_least(&lookup, "STATE_TTL_SECS", 1, 86_400)?),
+            coalesce: Duration::from_millis(at_least(&lookup, "COALESCE_MS", 0, 50)?),
+            worker_threads: parsed(&lookup, "WORKER_THREADS", "set a whole number of at least 1")?
+                .unwrap_or_else(cores),
+            receive_timeout: Duration::from_secs(at_least(&lookup, "RECEIVE_TIMEOUT_SECS", 1, 900)?),
+        })
+    }
+}
+
+fn value(lookup: &impl Fn(&str) -> Option<String>, name: &str) -> Option<String> {
+    lookup(name).filter(|value| !value.is_empty())
+}
+
+fn parsed<T: FromStr<Err: std::fmt::Display>>(
+    lookup: &impl Fn(&str) -> Option<String>,
+    variable: &'static str,
+    fix: &'static str,
+) -> Result<Option<T>, ConfigError> {
+    let Some(text) = value(lookup, variable) else { return Ok(None) };
+    match text.parse() {
+        Ok(parsed) => Ok(Some(parsed)),
+        Err(error) => Err(ConfigError { variable, problem: format!("is {text:?} ({error})"), fix }),
+    }
+}
+
+fn at_least(
+    lookup: &impl Fn(&str) -> Option<String>,
+    variable: &'static str,
+    least: u64,
+    default: u64,
+) -> Result<u64, ConfigError> {
+    let fix = if least == 0 { "set a whole number, 0 or more" } else { "set a whole number of at least 1" };
+    let number = parsed::<u64>(lookup, variable, fix)?.unwrap_or(default);
+    // A year: what is more is a mistake in the unit, and would overflow sums of times.
+    if number < least || number > 366 * 86_400_000 {
+        return Err(ConfigError { variable, problem: format!("is {number}"), fix });
+    }
+    Ok(number)
+}
+
+fn database_url(url: &str) -> Result<String, ConfigError> {
+    if url.starts_with("sqlite:") {
+        return Ok(url.to_owned());
+    }
+    // The value is not shown: a database's URL may hold a password.
+    Err(ConfigError {
+        variable: "DATABASE_URL",
+        problem: "does not begin with sqlite:".to_owned(),
+        fix: "set sqlite://photo-worker.db?mode=rwc, say",
+    })
+}
+
+fn cores() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        Config::from_lookup(|name| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned()))
+    }
+
+    #[test]
+    fn without_variables_the_defaults_hold() {
+        let config = config(&[("ORIGIN_TOKEN", "")]).unwrap();
+        assert_eq!(config.listen.to_string(), "127.0.0.1:8090");
+        assert_eq!((config.state_ttl.as_secs(), config.coalesce.as_millis()), (86_400, 50));
+        assert_eq!((config.receive_timeout.as_secs(), config.origin_token), (900, None));
+    }
+
+    #[test]
+    fn a_bad_value_is_named_with_what_is_wrong_and_the_fix() {
+        for (variable, bad) in [
+            ("PHOTO_WORKER_LISTEN", "localhost"),
+            ("STATE_TTL_SECS", "0"),
+            ("COALESCE_MS", "-1"),
+            ("WORKER_THREADS", "0"),
+            ("RECEIVE_TIMEOUT_SECS", "15m"),
+            ("RECEIVE_TIMEOUT_SECS", "99999999999999"),
+            ("DATABASE_URL", "postgres://user:secret@host/db"),
+        ] {
+            let Err(error) = config(&[(variable, bad)]) else { panic!("{variable}={bad} passed") };
+            assert_eq!(error.variable, variable);
+            assert!(error.to_string().starts_with(variable) && error.to_string().contains("set "), "{error}");
+            assert!(!error.to_string().contains("secret"));
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Rows as they are stored, and what they mean.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize, de::IntoDeserializer as _};
+use sqlx::{FromRow, SqliteConnection};
+use wire::{BatchId, BatchStatus, Counts, Head, Json, Photo, PhotoId, PhotoStatus, Position};
+
+use super::DbError;
+
+/// A batch.
+#[derive(Debug, Clone, FromRow)]
+pub(super) struct BatchRow {
+    id: String,
+    pub owner: Option<String>,
+    epoch: i64,
+    version: i64,
+    status: String,
+    total: i64,
+    queued: i64,
+    processing: i64,
+    completed: i64,
+    failed: i64,
+    created_at: i64,
+    updated_at: i64,
+}
+
+impl BatchRow {
+    pub(super) async fn read(connection: &mut SqliteConnection, id: &BatchId) -> Result<Option<Self>, DbError> {
+        let query = sqlx::query_as("SELECT * FROM batches WHERE id = ?").bind(id.as_str());
+        Ok(query.fetch_optional(connection).await?)
+    }
+
+    pub(super) fn head(&self) -> Result<Head, DbError> {
+        let count = |n: i64| u32::try_from(n).map_err(|_| DbError::Corrupt(format!("a count of {n}")));
+        Ok(Head {
+            batch_id: BatchId::new(&self.id)?,
+            position: Position::new(self.epoch.unsigned_abs(), self.version.unsigned_abs())?,
+            status: read_word(&self.status)?,
+            counts: Counts {
+                total: count(self.total)?,
+                queued: count(self.queued)?,
+                processing: count(self.processing)?,
+                completed: count(self.completed)?,
+                failed: count(self.failed)?,
+            },
+            updated_at: date_time(self.updated_at),
+        })
+    }
+
+    pub(super) fn summary(&self) -> Result<Summary, DbError> {
+        Ok(Summary { head: self.head()?, created_at: date_time(self.created_at) })
+    }
+}
+
+/// A batch as a list shows it.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Summary {
+    #[serde(flatten)]
+    pub head: Head,
+    pub created_at: String,
+}
+
+/// A photo.
+#[derive(Debug, Clone, FromRow)]
+pub(super) struct PhotoRow {
+    id: String,
+    name: String,
+    status: String,
+    version: i64,
+    result: Option<String>,
+    error: Option<String>,
+}
+
+impl PhotoRow {
+    pub(super) fn photo(self) -> Result<Photo, DbError> {
+        // Before there is more to say of a photo, and when it failed, people still want to know which one it is.
+        let result: Result<Json, _> = match self.result {
+            Some(json) => serde_json::from_str(&json),
+            None => Json::new(&serde_json::json!({ "name": self.name })),
+        };
+        Ok(Photo {
+            photo_id: PhotoId::new(&self.id)?,
+            status: read_word(&self.status)?,
+            version: self.version.unsigned_abs(),
+            result: Some(result.map_err(|e| DbError::Corrupt(e.to_string()))?),
+            error: self.error,
+        })
+    }
+}
+
+/// Writes a head over its batch's row.
+pub(super) async fn write_head(connection: &mut SqliteConnection, head: &Head, now: i64) -> Result<(), DbError> {
+    let Counts { queued, processing, completed, failed, .. } = head.counts;
+    let query = sqlx::query(
+        "UPDATE batches SET epoch = ?, version = ?, status = ?, queued = ?, processing = ?, completed = ?, failed = ?,
+         updated_at = ? WHERE id = ?",
+    );
+    let position = head.position;
+    query
+        .bind(position.epoch().cast_signed())
+        .bind(position.version().cast_signed())
+        .bind(batch_word(head.status))
+        .bind(queued)
+        .bind(processing)
+        .bind(completed)
+        .bind(failed)
+        .bind(now)
+        .bind(head.batch_id.as_str())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// A stored status; the words are those of the wire.
+pub(super) fn read_word<'a, T: Deserialize<'a>>(word: &'a str) -> Result<T, DbError> {
+    let read: Result<T, serde::de::value::Error> = T::deserialize(word.into_deserializer());
+    read.map_err(|e| DbError::Corrupt(e.to_string()))
+}
+
+pub(super) fn batch_word(status: BatchStatus) -> &'static str {
+    match status {
+        BatchStatus::Queued => "QUEUED",
+        BatchStatus::Processing => "PROCESSING",
+        BatchStatus::Completed => "COMPLETED",
+        BatchStatus::Partial => "PARTIAL",
+        BatchStatus::Failed => "FAILED",
+        BatchStatus::Cancelled => "CANCELLED",
+    }
+}
+
+pub(super) fn photo_word(status: PhotoStatus) -> &'static str {
+    match status {
+        PhotoStatus::Queued => "QUEUED",
+        PhotoStatus::Processing => "PROCESSING",
+        PhotoStatus::Completed => "COMPLETED",
+        PhotoStatus::Failed => "FAILED",
+    }
+}
+
+/// RFC 3339, in UTC.
+fn date_time(ms: i64) -> String {
+    Timestamp::from_millisecond(ms).map(|time| time.to_string()).unwrap_or_default()
+}

@@ -1,0 +1,160 @@
+//! The rows: what one step changes, and what the publisher and the edge read of it.
+
+use publisher::ProgressSource as _;
+use tempfile::TempDir;
+use wire::{BatchId, BatchState, BatchStatus, PhotoId, PhotoStatus, Position};
+
+use super::*;
+use crate::names;
+
+async fn database() -> (Db, TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    (Db::open(&format!("sqlite://{}", dir.path().join("a.db").display())).await.unwrap(), dir)
+}
+
+/// A batch of photos whose files are here, made at 1,000 ms.
+async fn batch(db: &Db, photos: usize, received: bool) -> (BatchId, Vec<PhotoId>) {
+    let mut ids = names::PhotoIds::new();
+    let new = |n| NewPhoto { id: ids.give().unwrap(), name: format!("{n}.jpg"), received };
+    let photos: Vec<NewPhoto> = (0..photos).map(new).collect();
+    let batch = db.create("p", Some("user-1"), &photos, 1_000, 61_000).await.unwrap();
+    (batch, photos.into_iter().map(|photo| photo.id).collect())
+}
+
+async fn state(db: &Db, batch: &BatchId) -> BatchState {
+    let (state, owner) = db.state(batch).await.unwrap().unwrap();
+    assert_eq!(owner.as_deref(), Some("user-1"));
+    state
+}
+
+fn at(version: u64) -> Position {
+    Position::new(1_000, version).unwrap()
+}
+
+#[tokio::test]
+async fn each_change_raises_the_version_by_one_and_carries_only_its_photos() {
+    let (db, _dir) = database().await;
+    let (id, photos) = batch(&db, 2, true).await;
+    db.begin(&photos[0], 2_000).await.unwrap().unwrap();
+    let stepped = db.finish(&photos[0], Ok(r#"{"width":1}"#), 3_000).await.unwrap().unwrap();
+    assert_eq!(stepped, Stepped { batch: id.clone(), ended: false });
+
+    let whole = db.changes(&id, None).await.unwrap().unwrap();
+    assert_eq!((whole.since, whole.head.position, whole.photos.len()), (None, at(3), 2));
+    assert_eq!((whole.head.updated_at.as_str(), whole.owner.as_deref()), ("1970-01-01T00:00:03Z", Some("user-1")));
+    let news = db.changes(&id, Some(at(1))).await.unwrap().unwrap();
+    assert_eq!((news.since, news.photos.len(), news.photos[0].version), (Some(at(1)), 1, 3));
+    let nothing = db.changes(&id, Some(at(3))).await.unwrap().unwrap();
+    assert!(nothing.photos.is_empty());
+    let other_epoch = db.changes(&id, Position::new(999, 9).ok()).await.unwrap().unwrap();
+    assert_eq!((other_epoch.since, other_epoch.photos.len()), (None, 2));
+}
+
+#[tokio::test]
+async fn the_last_photo_ends_the_batch() {
+    let (db, _dir) = database().await;
+    let (id, photos) = batch(&db, 2, true).await;
+    for (photo, outcome) in photos.iter().zip([Ok("{}"), Err("blurred")]) {
+        db.begin(photo, 2_000).await.unwrap().unwrap();
+        db.finish(photo, outcome, 2_000).await.unwrap().unwrap();
+    }
+    let state = state(&db, &id).await;
+    assert_eq!(state.head().status, BatchStatus::Partial);
+    assert!(db.begin(&photos[0], 3_000).await.unwrap().is_none(), "what is done is not begun again");
+}
+
+#[tokio::test]
+async fn work_on_a_cancelled_batch_changes_nothing() {
+    let (db, _dir) = database().await;
+    let (id, photos) = batch(&db, 2, true).await;
+    db.begin(&photos[0], 2_000).await.unwrap().unwrap();
+    assert!(matches!(db.cancel(&id, 3_000).await.unwrap(), Cancellation::Done(_)));
+    let cancelled = state(&db, &id).await;
+    assert!(db.finish(&photos[0], Ok("{}"), 4_000).await.unwrap().is_none());
+    assert!(db.begin(&photos[1], 4_000).await.unwrap().is_none());
+    assert_eq!(state(&db, &id).await, cancelled);
+}
+
+#[tokio::test]
+async fn a_retry_runs_again_what_is_not_done_and_asks_for_missing_files_again() {
+    let (db, _dir) = database().await;
+    let (id, photos) = batch(&db, 2, true).await;
+    db.begin(&photos[0], 2_000).await.unwrap();
+    db.cancel(&id, 3_000).await.unwrap();
+    let Retried::Reopened { photos: again, received, .. } = db.retry(&id, 4_000, 9_000).await.unwrap() else {
+        panic!("not re-opened")
+    };
+    assert_eq!((again.len(), received.len()), (2, 2));
+    let state = state(&db, &id).await;
+    assert_eq!((state.position().epoch(), state.head().status), (4_000, BatchStatus::Queued));
+    assert!(db.finish(&photos[0], Ok("{}"), 5_000).await.unwrap().is_none(), "work of the old epoch is dropped");
+}
+
+#[tokio::test]
+async fn after_a_restart_interrupted_photos_are_queued_and_progress_does_not_fall() {
+    let (db, _dir) = database().await;
+    let (id, photos) = batch(&db, 3, true).await;
+    db.begin(&photos[0], 2_000).await.unwrap();
+    db.begin(&photos[1], 2_000).await.unwrap();
+    let before = state(&db, &id).await;
+    let waiting = db.recover(3_000).await.unwrap();
+    let after = state(&db, &id).await;
+    assert_eq!((waiting.len(), after.position()), (3, at(before.position().version() + 1)));
+    assert!(after.photos().all(|photo| photo.status == PhotoStatus::Queued));
+    assert_eq!(after.head().status, BatchStatus::Processing, "a batch that has begun stays begun");
+}
+
+#[tokio::test]
+async fn overdue_photos_of_a_batch_fail_in_one_change() {
+    let (db, _dir) = database().await;
+    let (id, photos) = batch(&db, 3, false).await;
+    assert_eq!(db.receive(&id, &photos[0], 2_000).await.unwrap(), Received::Accepted);
+    assert_eq!(db.next_expiry().await.unwrap(), Some(61_000));
+    assert_eq!(db.expire(60_999).await.unwrap(), (vec![], 0));
+    let (stepped, failed) = db.expire(61_000).await.unwrap();
+    assert_eq!((stepped, failed), (vec![Stepped { batch: id.clone(), ended: false }], 2));
+    assert_eq!(db.next_expiry().await.unwrap(), None);
+    assert_eq!(state(&db, &id).await.position(), at(2));
+    assert_eq!(db.receive(&id, &photos[1], 62_000).await.unwrap(), Received::TooLate);
+    assert_eq!(db.receive(&id, &photos[0], 62_000).await.unwrap(), Received::AlreadyHere);
+}
+
+#[tokio::test]
+async fn unsettled_are_the_open_batches_and_those_that_changed_lately() {
+    let (db, _dir) = database().await;
+    let (open, _) = batch(&db, 1, true).await;
+    let (ended, photos) = batch(&db, 1, true).await;
+    db.begin(&photos[0], 2_000).await.unwrap();
+    db.finish(&photos[0], Ok("{}"), 5_000).await.unwrap();
+    let since = |ms| std::time::UNIX_EPOCH + Duration::from_millis(ms);
+    let mut both = db.unsettled(since(4_000)).await.unwrap();
+    both.sort_unstable();
+    let mut expected = vec![open.clone(), ended];
+    expected.sort_unstable();
+    assert_eq!(both, expected);
+    assert_eq!(db.unsettled(since(6_000)).await.unwrap(), [open]);
+}
+
+/// Readers and a writer at the same time: no version is ever seen without its photo.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_read_is_one_consistent_snapshot() {
+    let (db, _dir) = database().await;
+    let (id, photos) = batch(&db, 40, true).await;
+    let (reader, of) = (db.clone(), id.clone());
+    let reading = tokio::spawn(async move {
+        loop {
+            let changes = reader.changes(&of, None).await.unwrap().unwrap();
+            let newest = changes.photos.iter().map(|photo| photo.version).max();
+            assert_eq!(newest, Some(changes.head.position.version()));
+            assert_eq!(changes.check(), Ok(()));
+            if changes.head.status.is_terminal() {
+                return;
+            }
+        }
+    });
+    for photo in &photos {
+        db.begin(photo, 2_000).await.unwrap().unwrap();
+        db.finish(photo, Ok("{}"), 2_000).await.unwrap().unwrap();
+    }
+    tokio::time::timeout(Duration::from_secs(30), reading).await.expect("the reader sees the end").unwrap();
+}

@@ -1,0 +1,90 @@
+//! Files on disk: uploads on their way in, originals, thumbnails. Names come from ids, never from users.
+
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+};
+
+use tokio::io::AsyncWriteExt as _;
+use wire::PhotoId;
+
+use crate::names;
+
+/// Bytes of one uploaded file: three times a large JPEG of today's phones.
+pub const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// The folder of all files.
+#[derive(Debug, Clone)]
+pub(crate) struct Files {
+    root: PathBuf,
+}
+
+impl Files {
+    /// Makes the folders and discards uploads that a crash cut short.
+    pub(crate) fn open(root: &Path) -> io::Result<Self> {
+        let files = Self { root: root.to_owned() };
+        match fs::remove_dir_all(files.folder("incoming")) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        for folder in ["incoming", "originals", "thumbnails"] {
+            fs::create_dir_all(files.folder(folder))?;
+        }
+        Ok(files)
+    }
+
+    /// A new file to stream an upload into.
+    pub(crate) async fn receive(&self) -> io::Result<Incoming> {
+        let path = self.folder("incoming").join(names::random());
+        let file = tokio::fs::File::create_new(&path).await?;
+        Ok(Incoming { file, path, bytes: 0 })
+    }
+
+    /// The photo as it was uploaded. Kept as it is, never served: it may hold a place.
+    pub(crate) fn original(&self, photo: &PhotoId) -> PathBuf {
+        self.folder("originals").join(photo.as_str())
+    }
+
+    /// Its thumbnail.
+    pub(crate) fn thumbnail(&self, photo: &PhotoId) -> PathBuf {
+        self.folder("thumbnails").join(format!("{photo}.jpg"))
+    }
+
+    fn folder(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+}
+
+/// An upload on its way in; removed on drop unless it was kept.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    file: tokio::fs::File,
+    path: PathBuf,
+    bytes: u64,
+}
+
+impl Incoming {
+    /// Appends a chunk. False: the file would be larger than [`MAX_FILE_BYTES`].
+    pub(crate) async fn write(&mut self, chunk: &[u8]) -> io::Result<bool> {
+        self.bytes += chunk.len() as u64;
+        if self.bytes > MAX_FILE_BYTES {
+            return Ok(false);
+        }
+        self.file.write_all(chunk).await.map(|()| true)
+    }
+
+    /// Moves the whole file to `place`, on disk before it is there: a row that says "received" never names half a file.
+    pub(crate) async fn keep(mut self, place: &Path) -> io::Result<()> {
+        self.file.flush().await?;
+        self.file.sync_data().await?;
+        tokio::fs::rename(&self.path, place).await
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        // Gone already where it was kept; what can't be removed goes at the next start.
+        let _ = fs::remove_file(&self.path);
+    }
+}

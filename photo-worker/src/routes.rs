@@ -1,0 +1,195 @@
+//! The routes: from a request to a call, from its result to an answer.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    extract::{DefaultBodyLimit, FromRequestParts, Path, Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde::Serialize;
+use serde_json::json;
+use subtle::ConstantTimeEq as _;
+use wire::{BatchId, IdError, PhotoId, limits::MAX_OWNER_BYTES};
+
+use crate::{
+    db::{Cancellation, Retried},
+    metrics::{self, count},
+    names::stream_url,
+    problem::AppError,
+    service::{App, now_ms},
+    upload::{self, MAX_UPLOAD_BYTES},
+};
+
+mod create;
+
+pub(crate) use create::check_name;
+
+/// Batches that a project's list shows.
+const LISTED_BATCHES: u32 = 100;
+
+/// All routes of the service.
+pub(crate) fn router(app: Arc<App>) -> Router {
+    let upload = post(upload::upload).layer(DefaultBodyLimit::max(MAX_UPLOAD_BYTES));
+    Router::new()
+        .route("/api/batches", post(create::create).layer(DefaultBodyLimit::max(create::MAX_BODY_BYTES)))
+        .route("/api/batches/{id}", get(origin))
+        .route("/api/batches/{id}/retry", post(retry))
+        .route("/api/batches/{id}/cancel", post(cancel))
+        .route("/api/photos/upload", upload)
+        .route("/api/photos/{id}/thumbnail", get(thumbnail))
+        .route("/api/projects/{id}/batches", get(batches_of_project))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics_text))
+        .fallback(|| async { AppError::NoRoute })
+        .method_not_allowed_fallback(|| async { AppError::Method })
+        .layer(middleware::from_fn(no_store))
+        .with_state(app)
+}
+
+/// A batch as it was created or changed.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct BatchAnswer {
+    pub batch_id: BatchId,
+    pub photo_ids: Vec<PhotoId>,
+    pub stream_url: String,
+}
+
+impl BatchAnswer {
+    pub(crate) fn new(batch_id: BatchId, photo_ids: Vec<PhotoId>) -> Self {
+        Self { stream_url: stream_url(&batch_id), batch_id, photo_ids }
+    }
+}
+
+/// An id in the path.
+struct Id<T>(T);
+
+impl<S: Send + Sync, T: std::str::FromStr<Err = IdError>> FromRequestParts<S> for Id<T> {
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
+        let Path(text) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection| AppError::BadRequest(rejection.body_text()))?;
+        text.parse().map(Self).map_err(|error| AppError::BadId { what: "the id in the address", error })
+    }
+}
+
+/// Names a batch's owner to the edge.
+const OWNER_HEADER: &str = "batchcast-owner";
+
+/// The application's user id, as the edge or a proxy in front has made sure of it.
+pub(crate) fn owner(headers: &HeaderMap) -> Result<Option<String>, AppError> {
+    let Some(value) = headers.get("x-user-id") else { return Ok(None) };
+    let text = value.to_str().ok().filter(|text| !text.is_empty() && text.len() <= MAX_OWNER_BYTES);
+    let wrong = || AppError::BadRequest(format!("x-user-id is 1 to {MAX_OWNER_BYTES} visible ASCII characters."));
+    text.map(|text| Some(text.to_owned())).ok_or_else(wrong)
+}
+
+async fn origin(State(app): State<Arc<App>>, Id(batch): Id<BatchId>, headers: HeaderMap) -> Result<Response, AppError> {
+    if !authorized(app.origin_token.as_deref(), headers.get(header::AUTHORIZATION)) {
+        return Err(AppError::Unauthorized);
+    }
+    count(&app.counters.origin_reads);
+    let (state, owner) = app.db.state(&batch).await?.ok_or(AppError::UnknownBatch(batch))?;
+    let mut response = ([(header::CONTENT_TYPE, "application/json")], state.to_json()).into_response();
+    // The owner is not part of the state, which viewers see; the edge has to know it.
+    if let Some(owner) = owner.and_then(|owner| HeaderValue::from_str(&owner).ok()) {
+        response.headers_mut().insert(OWNER_HEADER, owner);
+    }
+    Ok(response)
+}
+
+/// Compared in constant time: how long a wrong token takes says nothing about the right one.
+fn authorized(token: Option<&str>, header: Option<&HeaderValue>) -> bool {
+    let Some(token) = token else { return true };
+    let shown = header.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    shown.is_some_and(|shown| shown.ct_eq(token.as_bytes()).into())
+}
+
+async fn retry(State(app): State<Arc<App>>, Id(batch): Id<BatchId>) -> Result<Response, AppError> {
+    let now = now_ms();
+    match app.db.retry(&batch, now, app.expires_at(now)).await? {
+        Retried::Reopened { stepped, photos, received } => {
+            app.announce(&stepped);
+            received.into_iter().for_each(|photo| app.queue.push(photo));
+            Ok((StatusCode::ACCEPTED, Json(BatchAnswer::new(batch, photos))).into_response())
+        }
+        Retried::Unknown => Err(AppError::UnknownBatch(batch)),
+        Retried::Open => Err(AppError::Open(batch)),
+        Retried::Nothing => Err(AppError::NothingToRetry(batch)),
+    }
+}
+
+async fn cancel(State(app): State<Arc<App>>, Id(batch): Id<BatchId>) -> Result<Response, AppError> {
+    match app.db.cancel(&batch, now_ms()).await? {
+        Cancellation::Done(stepped) => {
+            app.announce(&stepped);
+            Ok(Json(json!({ "batchId": batch, "status": "CANCELLED" })).into_response())
+        }
+        Cancellation::Unknown => Err(AppError::UnknownBatch(batch)),
+        Cancellation::Ended(status) => Err(AppError::Ended { batch, status }),
+    }
+}
+
+async fn thumbnail(State(app): State<Arc<App>>, Id(photo): Id<PhotoId>) -> Result<Response, AppError> {
+    match tokio::fs::read(app.files.thumbnail(&photo)).await {
+        Ok(jpeg) => {
+            // A photo's file never changes, so neither does its thumbnail.
+            let headers =
+                [(header::CONTENT_TYPE, "image/jpeg"), (header::CACHE_CONTROL, "private, max-age=86400, immutable")];
+            Ok((headers, jpeg).into_response())
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(AppError::NoThumbnail(photo)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn batches_of_project(
+    State(app): State<Arc<App>>,
+    Id(project): Id<BatchId>,
+) -> Result<Json<serde_json::Value>, AppError> {
+    let batches = app.db.batches_of(project.as_str(), LISTED_BATCHES).await?;
+    Ok(Json(json!({ "projectId": project, "batches": batches })))
+}
+
+async fn ready(State(app): State<Arc<App>>) -> Result<&'static str, AppError> {
+    // Redis is not asked: without it photos are taken and analysed all the same, and published later.
+    app.db.ping().await?;
+    Ok("ready\n")
+}
+
+async fn metrics_text(State(app): State<Arc<App>>) -> Response {
+    let text = metrics::render(&app.counters, app.queue.waiting(), &app.publisher.metrics());
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}
+
+/// Nothing is stored on the way unless its route says so.
+async fn no_store(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_origin_asks_for_its_token_only_when_it_has_one() {
+        let header = |text: &str| HeaderValue::from_str(text).unwrap();
+        assert!(authorized(None, None));
+        assert!(authorized(Some("t-1"), Some(&header("Bearer t-1"))));
+        for wrong in ["t-1", "Bearer t-2", "Bearer t-11", "Bearer ", "bearer t-1", "Basic t-1"] {
+            assert!(!authorized(Some("t-1"), Some(&header(wrong))), "{wrong}");
+        }
+        assert!(!authorized(Some("t-1"), None));
+    }
+}

@@ -1,0 +1,161 @@
+//! The service put together: started, run, stopped in order.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use publisher::{PublishError, Publisher};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+};
+use wire::BatchId;
+
+use crate::{
+    Config, Db, DbError,
+    db::Stepped,
+    deadlines,
+    files::Files,
+    jobs::{self, Queue},
+    metrics::Counters,
+    routes,
+};
+
+/// How long requests and photos under way may take to end once the service was told to stop.
+const DRAIN: Duration = Duration::from_secs(3);
+/// How long the last updates may take to be published.
+const PUBLISH_LAST: Duration = Duration::from_secs(5);
+
+/// What the parts of the service share.
+pub(crate) struct App {
+    pub db: Db,
+    pub files: Files,
+    pub queue: Queue,
+    pub publisher: Publisher,
+    pub counters: Counters,
+    pub origin_token: Option<String>,
+    pub receive_timeout: Duration,
+}
+
+impl App {
+    /// Tells readers of a commit.
+    pub(crate) fn announce(&self, stepped: &Stepped) {
+        if stepped.ended {
+            self.publisher.notify_final(&stepped.batch);
+        } else {
+            self.publisher.notify(&stepped.batch);
+        }
+    }
+
+    /// Until when a photo declared at `now` must have come.
+    pub(crate) fn expires_at(&self, now: i64) -> i64 {
+        now.saturating_add(i64::try_from(self.receive_timeout.as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
+/// Why the service did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServiceError {
+    /// `DATABASE_URL`: check the path and its rights.
+    #[error("DATABASE_URL: {0}")]
+    Database(#[from] DbError),
+    /// `PHOTO_DIR`: check the path and its rights.
+    #[error("PHOTO_DIR: {0}")]
+    Files(#[source] std::io::Error),
+    /// `PHOTO_WORKER_LISTEN`: free the address or choose another.
+    #[error("PHOTO_WORKER_LISTEN: {0}: free the address or choose another")]
+    Listen(#[source] std::io::Error),
+    /// A setting of the publisher, which its message names.
+    #[error(transparent)]
+    Publisher(#[from] PublishError),
+}
+
+/// A running service.
+pub struct Service {
+    address: SocketAddr,
+    app: Arc<App>,
+    stop: watch::Sender<bool>,
+    server: JoinHandle<std::io::Result<()>>,
+    pool: JoinSet<()>,
+}
+
+impl Service {
+    /// Opens database and folder, takes up what a crash left, and listens. Redis may be away: what could not be
+    /// published is published when it comes.
+    ///
+    /// # Errors
+    /// Names the setting to mend.
+    pub async fn start(config: &Config) -> Result<Self, ServiceError> {
+        let db = Db::open(&config.database_url).await?;
+        let files = Files::open(&config.photo_dir).map_err(ServiceError::Files)?;
+        let waiting = db.recover(now_ms()).await?;
+        let publisher = Publisher::builder(&config.redis_url)
+            .source(db.clone())
+            .key_prefix(&config.key_prefix)
+            .state_ttl(config.state_ttl)
+            .coalesce(config.coalesce)
+            .connect()
+            .await?;
+        publisher.resync().await?;
+        let listener = TcpListener::bind(config.listen).await.map_err(ServiceError::Listen)?;
+        let address = listener.local_addr().map_err(ServiceError::Listen)?;
+        let app = Arc::new(App {
+            db,
+            files,
+            queue: Queue::new(),
+            publisher,
+            counters: Counters::default(),
+            origin_token: config.origin_token.clone(),
+            receive_timeout: config.receive_timeout,
+        });
+        waiting.into_iter().for_each(|photo| app.queue.push(photo));
+
+        let (stop, stopped) = watch::channel(false);
+        let mut pool = jobs::start(&app, config.worker_threads.get(), &stopped);
+        pool.spawn(deadlines::run(Arc::clone(&app), stopped.clone()));
+        let server = tokio::spawn(serve(listener, Arc::clone(&app), stopped));
+        Ok(Self { address, app, stop, server, pool })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops in order: no new requests, photos under way end, the last updates leave. Returns the batches with an
+    /// update that was not delivered; the next start publishes them.
+    pub async fn stop(mut self) -> Vec<BatchId> {
+        // Nobody listening any more is as good as told.
+        let _ = self.stop.send(true);
+        let drained = async {
+            let _ = (&mut self.server).await;
+            while self.pool.join_next().await.is_some() {}
+        };
+        if tokio::time::timeout(DRAIN, drained).await.is_err() {
+            // Photos that are still being worked on are taken up at the next start.
+            self.server.abort();
+            self.pool.abort_all();
+        }
+        let undelivered = self.app.publisher.close(PUBLISH_LAST).await;
+        self.app.db.close().await;
+        undelivered
+    }
+}
+
+async fn serve(listener: TcpListener, app: Arc<App>, mut stop: watch::Receiver<bool>) -> std::io::Result<()> {
+    let stopped = async move {
+        // An error says that the sender is gone, which also means: stop.
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
+    axum::serve(listener, routes::router(app)).with_graceful_shutdown(stopped).await
+}
+
+/// Milliseconds since the Unix epoch.
+pub(crate) fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

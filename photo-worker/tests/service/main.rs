@@ -1,0 +1,10 @@
+//! The photo worker as its clients meet it: over HTTP, with a real `redis-server`, files and database in a folder of
+//! the test's own.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail by panicking")]
+
+mod bad_input;
+mod batches;
+mod process;
+mod restart;
+mod world;
