@@ -1,0 +1,213 @@
+//! The hub Durable Object: runs the rooms of one or more batches, and answers cached reads from the same memory.
+//!
+//! What happens and when is decided by [`hub::Room`]; here its outputs become requests, writes and timers, and their
+//! outcomes become its inputs. Nothing depends on this object's memory: a viewer of an object that vanished resumes
+//! from its own position.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+};
+
+use hub::{Held, Millis, Room};
+use wire::{BatchId, Position, Stored};
+use worker::{DurableObject, Env, Request, Response, State, durable_object};
+
+use crate::{
+    access::Caller,
+    ask::{self, Ask, What},
+    clock::now,
+    entry, log,
+    origin::Origin,
+    problem::{Kind, Problem},
+    redis::Redis,
+    reply,
+    settings::Settings,
+};
+
+mod clockwork;
+mod counting;
+mod reads;
+mod rooms;
+mod streams;
+mod upstream;
+
+use clockwork::Armed;
+use counting::Counted;
+use reads::Fetching;
+use streams::Streams;
+use upstream::Upstream;
+
+/// How many batches are remembered before those of no use are looked for.
+const FEW_BATCHES: usize = 64;
+
+/// The class that the runtime makes objects of.
+#[durable_object(alarm)]
+pub struct Hub {
+    object: Result<Rc<Object>, Problem>,
+}
+
+impl DurableObject for Hub {
+    fn new(state: State, env: Env) -> Self {
+        Self { object: entry::settings(&env).map(|settings| Object::new(state, settings)) }
+    }
+
+    async fn fetch(&self, request: Request) -> worker::Result<Response> {
+        match &self.object {
+            Ok(object) => object.answer(&request).await,
+            Err(problem) => reply::problem(problem),
+        }
+    }
+
+    async fn alarm(&self) -> worker::Result<Response> {
+        if let Ok(object) = &self.object {
+            object.alarm().await?;
+        }
+        Response::empty()
+    }
+}
+
+/// The object behind the class; shared by the tasks it spawns.
+struct Object {
+    state: State,
+    settings: Settings,
+    redis: Redis,
+    /// Redis did not answer at this time: reads leave it alone for a moment.
+    redis_failed_at: Cell<Option<Millis>>,
+    origin: Option<Origin>,
+    streams: Streams,
+    batches: RefCell<HashMap<BatchId, Slot>>,
+    /// Batches are looked through for useless ones at this number.
+    purge_at: Cell<usize>,
+    counted: RefCell<Counted>,
+    armed: RefCell<Armed>,
+}
+
+/// What the object knows of one batch.
+#[derive(Default)]
+struct Slot {
+    room: Option<Room>,
+    held: Option<Held>,
+    upstream: Option<Upstream>,
+    fetching: Option<Fetching>,
+    /// The origin failed at this time: reads leave it alone for a moment.
+    origin_failed_at: Option<Millis>,
+}
+
+impl Object {
+    fn new(state: State, settings: Settings) -> Rc<Self> {
+        if settings.trust_user_header {
+            log::warn("TRUST_USER_HEADER is on: anyone may read any batch. For local development only.");
+        }
+        Rc::new_cyclic(|weak| Self {
+            state,
+            redis: Redis::new(&settings),
+            redis_failed_at: Cell::default(),
+            origin: Origin::new(&settings),
+            settings,
+            streams: Streams::new(weak.clone()),
+            batches: RefCell::default(),
+            purge_at: Cell::new(FEW_BATCHES),
+            counted: RefCell::new(Counted::new(now())),
+            armed: RefCell::default(),
+        })
+    }
+
+    async fn answer(self: &Rc<Self>, request: &Request) -> worker::Result<Response> {
+        let header = request.headers().get(ask::HEADER)?.unwrap_or_default();
+        let text = js_sys::decode_uri_component(&header).ok().and_then(|text| text.as_string()).unwrap_or_default();
+        let Ok(Ask { batch, caller, what }) = serde_json::from_str(&text) else {
+            return reply::problem(&Problem::new(Kind::Internal, "The object did not understand the entry Worker."));
+        };
+        self.report_if_due();
+        match what {
+            What::Read { reread, if_none_match } => {
+                self.answer_read(&batch, &caller, reread, if_none_match.as_deref()).await
+            }
+            What::Stream { seen } => self.answer_stream(&batch, &caller, seen, request).await,
+        }
+    }
+
+    async fn answer_read(
+        self: &Rc<Self>,
+        batch: &BatchId,
+        caller: &Caller,
+        reread: bool,
+        if_none_match: Option<&str>,
+    ) -> worker::Result<Response> {
+        let answer = match self.read(batch, reread).await {
+            Ok(answer) => answer,
+            Err(outage) => return reply::problem(&Problem::new(Kind::Unavailable, outage)),
+        };
+        self.counted.borrow_mut().counters.read(answer.result, answer.source);
+        log::read(batch, &answer);
+        match answer.stored.as_ref().filter(|stored| may_see(caller, stored)) {
+            Some(stored) => reply::read(&stored.state, &answer, if_none_match),
+            None => reply::problem(&Problem::unknown_batch(batch)),
+        }
+    }
+
+    async fn answer_stream(
+        self: &Rc<Self>,
+        batch: &BatchId,
+        caller: &Caller,
+        seen: Option<Position>,
+        request: &Request,
+    ) -> worker::Result<Response> {
+        match self.read_for_viewer(batch, seen).await {
+            Ok(stored) => match stored.filter(|stored| may_see(caller, stored)) {
+                Some(stored) if stored.state.is_terminal() => streams::ended(&stored.state, seen),
+                Some(stored) => self.watch(batch, stored, seen, request),
+                None => reply::problem(&Problem::unknown_batch(batch)),
+            },
+            Err(outage) => {
+                log::refused(batch, &outage);
+                entry::busy()
+            }
+        }
+    }
+
+    /// What a viewer that has seen `seen` is let in with: a room that has a state is good enough, for it catches up by
+    /// itself. A viewer that has seen more than is held is not shown less.
+    async fn read_for_viewer(
+        self: &Rc<Self>,
+        batch: &BatchId,
+        seen: Option<Position>,
+    ) -> Result<Option<Stored>, String> {
+        let in_room = self.slot(batch, |slot| slot.room.as_ref().and_then(Room::stored));
+        let stored = match in_room {
+            Some(stored) if !stored.state.is_terminal() => Some(stored),
+            _ => self.read(batch, false).await?.stored,
+        };
+        match &stored {
+            Some(held) if seen > Some(held.state.position()) => Ok(self.read(batch, true).await?.stored),
+            _ => Ok(stored),
+        }
+    }
+
+    /// Looks at, or changes, what is known of a batch.
+    fn slot<T>(&self, batch: &BatchId, then: impl FnOnce(&mut Slot) -> T) -> T {
+        let mut batches = self.batches.borrow_mut();
+        if !batches.contains_key(batch) {
+            self.purge(&mut batches);
+        }
+        then(batches.entry(batch.clone()).or_default())
+    }
+
+    /// Forgets batches that nobody watches and whose read is no longer young: looked for at each doubling.
+    fn purge(&self, batches: &mut HashMap<BatchId, Slot>) {
+        if batches.len() >= self.purge_at.get() {
+            let (config, now) = (&self.settings.hub, now());
+            batches.retain(|_, slot| {
+                let young = slot.held.as_ref().is_some_and(|held| held.is_fresh(config, now));
+                slot.room.is_some() || slot.fetching.is_some() || young
+            });
+            self.purge_at.set((2 * batches.len()).max(FEW_BATCHES));
+        }
+    }
+}
+
+fn may_see(caller: &Caller, stored: &Stored) -> bool {
+    caller.may_see(stored.owner.as_deref())
+}

@@ -1,0 +1,143 @@
+//! Cached reads: from memory if it may be, else one read of Redis for all who ask together, else the origin.
+
+use std::rc::Rc;
+
+use futures::{FutureExt, future::LocalBoxFuture, future::Shared};
+use hub::{Answer, Held, Input, Millis, Source, cache};
+use wire::{BatchId, Stored};
+use worker::wasm_bindgen_futures::spawn_local;
+
+use super::{Object, Slot};
+use crate::{clock::now, log, redis::Hash};
+
+/// How long reads leave someone alone who just failed to answer.
+const FAILURE_PAUSE: Millis = 5_000;
+const NO_ORIGIN: &str = "there is no origin to ask: set ORIGIN_URL";
+
+/// A read under way, shared by all who wait for it. The error is in words for the reader.
+pub(super) type Fetching = Shared<LocalBoxFuture<'static, Result<Held, String>>>;
+
+impl Object {
+    /// The state of a batch, and whom it cost to know it. `reread`: what was read before this call is not good enough.
+    ///
+    /// # Errors
+    /// Nobody answers and nothing is held: why, in words.
+    pub(super) async fn read(self: &Rc<Self>, batch: &BatchId, reread: bool) -> Result<Answer, String> {
+        let config = &self.settings.hub;
+        if reread {
+            // One that is under way may have begun before what the reader knows.
+            let earlier = self.slot(batch, |slot| slot.fetching.clone());
+            if let Some(earlier) = earlier {
+                let _ = earlier.await;
+            }
+        } else {
+            let known = |slot: &mut Slot| cache::from_memory(slot.room.as_ref(), slot.held.as_ref(), config, now());
+            if let Some(answer) = self.slot(batch, known) {
+                return Ok(answer);
+            }
+        }
+        let read = self.fetching(batch).await;
+        self.slot(batch, |slot| match read {
+            Ok(held) => Ok(cache::conclude(slot.room.as_ref(), &held, now())),
+            Err(words) => cache::last_resort(slot.room.as_ref(), slot.held.as_ref(), now()).ok_or(words),
+        })
+    }
+
+    /// The read under way, or a new one.
+    fn fetching(self: &Rc<Self>, batch: &BatchId) -> Fetching {
+        self.slot(batch, |slot| {
+            let start = || self.clone().fetch(batch.clone()).boxed_local().shared();
+            slot.fetching.get_or_insert_with(start).clone()
+        })
+    }
+
+    async fn fetch(self: Rc<Self>, batch: BatchId) -> Result<Held, String> {
+        let read = self.read_through(&batch).await;
+        let read = self.slot(&batch, |slot| {
+            slot.fetching = None;
+            let read = read?.or_greater(slot.held.as_ref());
+            slot.held = Some(read.clone());
+            Ok(read)
+        });
+        if let Ok(Some(stored)) = read.as_ref().map(Held::stored) {
+            self.feed(&batch, Input::Learned(stored.clone()));
+        }
+        read
+    }
+
+    /// Asks Redis, and where it does not know, the origin.
+    async fn read_through(self: &Rc<Self>, batch: &BatchId) -> Result<Held, String> {
+        let redis = self.read_redis(batch).await;
+        if let Ok(Some(stored)) = redis {
+            return Ok(Held::new(Some(stored), Source::Redis, now()));
+        }
+        match (redis, self.read_origin(batch).await) {
+            (redis, Ok(Some(stored))) => {
+                if redis.is_ok() {
+                    let (object, batch, stored) = (self.clone(), batch.clone(), stored.clone());
+                    spawn_local(async move { object.fill(&batch, &stored).await });
+                }
+                Ok(Held::new(Some(stored), Source::Origin, now()))
+            }
+            (Ok(_), Ok(None)) => Ok(Held::new(None, Source::Origin, now())),
+            // Without an origin, what Redis does not know does not exist.
+            (Ok(_), Err(_)) if self.origin.is_none() => Ok(Held::new(None, Source::Redis, now())),
+            (Ok(_), Err(origin)) => Err(format!("Redis does not hold the batch, and {origin}.")),
+            // A 404 would end an EventSource for good: it is final only when Redis was asked as well.
+            (Err(redis), Ok(None)) => Err(format!("{redis}. And the origin does not know the batch.")),
+            (Err(redis), Err(origin)) => Err(format!("{redis}. And {origin}.")),
+        }
+    }
+
+    async fn read_redis(&self, batch: &BatchId) -> Result<Option<Stored>, String> {
+        if self.redis_failed_at.get().is_some_and(|at| now() < at + FAILURE_PAUSE) {
+            return Err("Redis over HTTP did not answer a moment ago and is left alone for a while".into());
+        }
+        let read = self.redis.hash(batch).await;
+        self.redis_failed_at.set(read.is_err().then(now));
+        match read {
+            Ok(Hash::Batch(stored)) => Ok(Some(stored)),
+            Ok(Hash::Absent) => Ok(None),
+            Ok(Hash::Unreadable(words)) => {
+                log::unreadable(batch, &words);
+                Ok(None)
+            }
+            Err(error) => {
+                log::redis_failed(batch, &error);
+                Err(error.to_string())
+            }
+        }
+    }
+
+    async fn read_origin(&self, batch: &BatchId) -> Result<Option<Stored>, String> {
+        if self.origin.is_none() {
+            return Err(NO_ORIGIN.into());
+        }
+        let failed_at = self.slot(batch, |slot| slot.origin_failed_at);
+        if failed_at.is_some_and(|at| now() < at + FAILURE_PAUSE) {
+            return Err("the origin failed a moment ago and is left alone for a while".into());
+        }
+        let read = self.ask_origin(batch).await;
+        self.slot(batch, |slot| slot.origin_failed_at = read.is_err().then(now));
+        read
+    }
+
+    /// What the application's database has of a batch. `None`: it does not know the batch.
+    ///
+    /// # Errors
+    /// Why there is no answer, in words.
+    pub(super) async fn ask_origin(&self, batch: &BatchId) -> Result<Option<Stored>, String> {
+        let origin = self.origin.as_ref().ok_or(NO_ORIGIN)?;
+        self.counted.borrow_mut().counters.origin_reads += 1;
+        let read = origin.batch(batch).await?;
+        log::origin_asked(batch, read.is_some());
+        Ok(read)
+    }
+
+    /// Stores in Redis what the origin said, where nothing is stored.
+    pub(super) async fn fill(&self, batch: &BatchId, stored: &Stored) {
+        if let Err(error) = self.redis.fill(stored).await {
+            log::redis_failed(batch, &error);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Rooms: feeding them, doing what they ask for, and dropping them when they are over.
+
+use std::rc::Rc;
+
+use hub::{Held, Input, Output, Room, Source, Unanswered, ViewerId};
+use wire::{BatchId, Position, Stored};
+use worker::{Request, Response, wasm_bindgen_futures::spawn_local};
+
+use super::{Object, upstream::Upstream};
+use crate::{clock::now, log, redis::Hash, reply};
+
+impl Object {
+    /// Opens a stream for a viewer, and a room if there is none.
+    pub(super) fn watch(
+        self: &Rc<Self>,
+        batch: &BatchId,
+        stored: Stored,
+        seen: Option<Position>,
+        request: &Request,
+    ) -> worker::Result<Response> {
+        let (viewer, body) = self.streams.open(batch, request)?;
+        let opened = self.slot(batch, |slot| {
+            let new = slot.room.is_none();
+            slot.room.get_or_insert_with(|| {
+                // Two objects may open in the same millisecond.
+                let seed = now() ^ js_sys::Math::random().to_bits();
+                Room::new(self.settings.hub.clone(), stored.clone(), seed, now())
+            });
+            new
+        });
+        if opened {
+            log::room(batch, "room opened");
+            self.arm_alarm();
+        }
+        self.feed(batch, Input::Came { viewer, seen, stored });
+        reply::stream(body)
+    }
+
+    /// Which batches have a room.
+    pub(super) fn rooms(&self) -> Vec<BatchId> {
+        let batches = self.batches.borrow();
+        batches.iter().filter(|(_, slot)| slot.room.is_some()).map(|(batch, _)| batch.clone()).collect()
+    }
+
+    /// Feeds a room and does what it asks for.
+    pub(super) fn feed(self: &Rc<Self>, batch: &BatchId, input: Input<'_>) {
+        let can_take = |viewer| self.streams.can_take(viewer);
+        let outputs = match self.batches.borrow_mut().get_mut(batch).and_then(|slot| slot.room.as_mut()) {
+            Some(room) => room.handle(input, now(), &can_take),
+            None => return,
+        };
+        for output in outputs {
+            self.act(batch, output);
+        }
+        self.retire(batch);
+        let wake_at = self.batches.borrow().get(batch).and_then(|slot| slot.room.as_ref()?.wake_at());
+        if let Some(due) = wake_at {
+            self.arm_timer(due);
+        }
+    }
+
+    fn act(self: &Rc<Self>, batch: &BatchId, output: Output) {
+        match output {
+            Output::Subscribe => {
+                let upstream = Upstream::open(self, batch);
+                self.slot(batch, |slot| slot.upstream = slot.room.is_some().then_some(upstream));
+            }
+            Output::Unsubscribe => drop(self.slot(batch, |slot| slot.upstream.take())),
+            Output::Write { to, bytes } => {
+                for gone in self.streams.write(&to, &bytes) {
+                    self.feed(batch, Input::Left(gone));
+                }
+            }
+            Output::Close(viewer) => self.streams.close(viewer),
+            Output::Cut(viewer) => self.streams.cut(viewer),
+            Output::ReadHash => self.spawn(batch, |object, batch| async move {
+                let read = object.read_hash(&batch).await;
+                object.feed(&batch, Input::HashRead(read));
+            }),
+            Output::AskOrigin => self.spawn(batch, |object, batch| async move {
+                let read = object.ask_origin(&batch).await;
+                if let Ok(Some(stored)) = &read {
+                    object.fill(&batch, stored).await;
+                }
+                let read = read.map_err(|words| {
+                    log::origin_failed(&batch, &words);
+                    Unanswered
+                });
+                object.feed(&batch, Input::OriginRead(read));
+            }),
+            Output::Ping(nonce) => self.spawn(batch, |object, batch| async move {
+                match object.redis.ping_channel(&batch, &nonce).await {
+                    Ok(position) => object.feed(&batch, Input::PingAnswered(position)),
+                    // The ping does not come back either: the room finds out by itself.
+                    Err(error) => log::redis_failed(&batch, &error),
+                }
+            }),
+        }
+    }
+
+    fn spawn<F: Future<Output = ()> + 'static>(
+        self: &Rc<Self>,
+        batch: &BatchId,
+        task: impl FnOnce(Rc<Self>, BatchId) -> F,
+    ) {
+        spawn_local(task(self.clone(), batch.clone()));
+    }
+
+    async fn read_hash(&self, batch: &BatchId) -> Result<Option<Stored>, Unanswered> {
+        match self.redis.hash(batch).await {
+            Ok(Hash::Batch(stored)) => Ok(Some(stored)),
+            Ok(Hash::Absent) => Ok(None),
+            Ok(Hash::Unreadable(words)) => {
+                log::unreadable(batch, &words);
+                Ok(None)
+            }
+            Err(error) => {
+                log::redis_failed(batch, &error);
+                Err(Unanswered)
+            }
+        }
+    }
+
+    /// A viewer's stream is gone, by whichever sign came first.
+    pub(super) fn viewer_left(self: &Rc<Self>, viewer: ViewerId) {
+        if let Some(batch) = self.streams.forget(viewer) {
+            self.feed(&batch, Input::Left(viewer));
+        }
+    }
+
+    /// Drops a room that has served its purpose; what it knew for sure answers reads for a while.
+    fn retire(self: &Rc<Self>, batch: &BatchId) {
+        let now = now();
+        let over = self.slot(batch, |slot| {
+            let room = slot.room.as_mut()?;
+            self.counted.borrow_mut().counters.rooms.add(&room.take_counters());
+            if !room.is_over(now) {
+                return None;
+            }
+            if room.is_proven(now) || room.has_ended() {
+                slot.held = Some(Held::new(room.stored(), Source::Redis, now));
+            }
+            slot.upstream = None;
+            slot.room.take()
+        });
+        if over.is_some() {
+            log::room(batch, "room closed");
+            self.report();
+        }
+    }
+}

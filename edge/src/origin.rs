@@ -1,0 +1,43 @@
+//! The photo worker, asked when Redis does not know a batch or does not answer.
+
+use std::sync::Arc;
+
+use wire::{BatchId, BatchState, Stored};
+
+use crate::{request, settings::Settings};
+
+/// The header in which the origin names a batch's owner, which is not part of the state.
+const OWNER_HEADER: &str = "batchcast-owner";
+
+/// A client of the origin.
+pub(crate) struct Origin {
+    url: String,
+    token: Option<String>,
+}
+
+impl Origin {
+    /// `None` where no `ORIGIN_URL` is set.
+    pub(crate) fn new(settings: &Settings) -> Option<Self> {
+        Some(Self { url: settings.origin_url.clone()?, token: settings.origin_token.clone() })
+    }
+
+    /// The batch as the application's database has it; `None`: it does not know the batch. An error is in words.
+    pub(crate) async fn batch(&self, batch: &BatchId) -> Result<Option<Stored>, String> {
+        let url = format!("{}/api/batches/{batch}", self.url);
+        let request = request::request(&url, self.token.as_deref(), "application/json", None)
+            .map_err(|error| format!("ORIGIN_URL can't be asked: {error}"))?;
+        let answer = request::send(request).await.map_err(|words| format!("the origin did not answer: {words}"))?;
+        match answer.status {
+            200 => {}
+            404 => return Ok(None),
+            401 | 403 => return Err(format!("the origin refuses ORIGIN_TOKEN ({})", answer.status)),
+            status => return Err(format!("the origin answered {status}")),
+        }
+        let state = BatchState::from_json(&answer.body).map_err(|error| format!("the origin's answer: {error}"))?;
+        if state.head().batch_id != *batch {
+            return Err(format!("the origin answered with batch {}", state.head().batch_id));
+        }
+        let owner = answer.headers.get(OWNER_HEADER).ok().flatten();
+        Ok(Some(Stored { state: Arc::new(state), owner, unreadable: 0 }))
+    }
+}

@@ -1,0 +1,102 @@
+//! Errors as problem documents (RFC 9457). The `type` of each is stable; the `detail` names what is wrong and how to
+//! mend it.
+
+use serde::Serialize;
+
+/// One kind of error: the status and the last part of its `type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// No such route.
+    NotFound,
+    /// The route has other methods.
+    MethodNotAllowed,
+    /// The id in the path is no id.
+    BadId,
+    /// Nobody knows the batch, or it is not the caller's.
+    UnknownBatch,
+    /// No valid proof of who is asking.
+    Unauthorized,
+    /// Nobody who could answer did: Redis, the origin, or the batch's object; and nothing is held.
+    Unavailable,
+    /// The photo worker did not answer.
+    OriginUnreachable,
+    /// A setting is missing or can't be used.
+    Misconfigured,
+    /// A fault of ours.
+    Internal,
+}
+
+/// An error answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Which kind.
+    pub kind: Kind,
+    /// What is wrong with this request, and how to mend it.
+    pub detail: String,
+    /// The methods that the route has, for 405.
+    pub allow: Option<&'static str>,
+}
+
+impl Kind {
+    fn parts(self) -> (u16, &'static str, &'static str) {
+        match self {
+            Self::NotFound => (404, "not-found", "No such page"),
+            Self::MethodNotAllowed => (405, "method-not-allowed", "Method not allowed"),
+            Self::BadId => (400, "bad-id", "Not a batch id"),
+            Self::UnknownBatch => (404, "unknown-batch", "Unknown batch"),
+            Self::Unauthorized => (401, "unauthorized", "Not allowed in"),
+            Self::Unavailable => (503, "unavailable", "Nothing answers"),
+            Self::OriginUnreachable => (502, "origin-unreachable", "The photo worker does not answer"),
+            Self::Misconfigured => (500, "misconfigured", "A setting can't be used"),
+            Self::Internal => (500, "internal", "A fault of ours"),
+        }
+    }
+}
+
+impl Problem {
+    /// A problem of this kind.
+    pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into(), allow: None }
+    }
+
+    /// Nobody knows the batch, or it is someone else's: the same words, so that existence stays private.
+    pub fn unknown_batch(batch: &wire::BatchId) -> Self {
+        Self::new(Kind::UnknownBatch, format!("No batch {batch} is known. Check the id; it may have been deleted."))
+    }
+
+    /// The HTTP status.
+    pub fn status(&self) -> u16 {
+        self.kind.parts().0
+    }
+
+    /// The body, `application/problem+json`.
+    pub fn to_json(&self) -> String {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            r#type: String,
+            title: &'a str,
+            status: u16,
+            detail: &'a str,
+        }
+        let (status, name, title) = self.kind.parts();
+        let body = Body { r#type: format!("urn:batchcast:problem:{name}"), title, status, detail: &self.detail };
+        serde_json::to_string(&body).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_has_a_stable_type_and_says_what_is_wrong() {
+        let problem = Problem::unknown_batch(&"b-1".parse().unwrap());
+        assert_eq!(
+            problem.to_json(),
+            concat!(
+                r#"{"type":"urn:batchcast:problem:unknown-batch","title":"Unknown batch","status":404,"#,
+                r#""detail":"No batch b-1 is known. Check the id; it may have been deleted."}"#
+            )
+        );
+    }
+}

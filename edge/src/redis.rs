@@ -1,0 +1,182 @@
+//! Redis over HTTP, as this Worker uses it.
+
+use std::cell::Cell;
+
+use redis_rest::{Encoding, Reply, reply::pipeline_replies, request};
+use wire::{BatchId, BatchState, Changes, Position, Stored, keys, message, script};
+use worker::Request;
+
+use crate::{request as http, settings::Settings};
+
+/// A client of one Redis.
+pub(crate) struct Redis {
+    url: String,
+    token: String,
+    prefix: String,
+    ttl_secs: u64,
+    commands: Cell<u64>,
+}
+
+/// Redis gave no usable answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum RedisError {
+    /// Nothing came back.
+    #[error("Redis over HTTP does not answer at UPSTASH_REDIS_REST_URL: {0}")]
+    Unreachable(String),
+    /// The token is wrong.
+    #[error("Redis over HTTP refuses the token; check UPSTASH_REDIS_REST_TOKEN. It says: {0}")]
+    Token(String),
+    /// It answered no.
+    #[error("Redis over HTTP answered {0}: {1}")]
+    Refused(u16, String),
+    /// What it answered is not of the protocol.
+    #[error("UPSTASH_REDIS_REST_URL does not speak Redis over HTTP: {0}")]
+    Protocol(String),
+}
+
+/// What stands in a batch's hash.
+pub(crate) enum Hash {
+    /// A batch.
+    Batch(Stored),
+    /// Nothing.
+    Absent,
+    /// Something that can't be read as this batch; the words are for the log.
+    Unreadable(String),
+}
+
+impl Redis {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        Self {
+            url: settings.redis_url.clone(),
+            token: settings.redis_token.clone(),
+            prefix: settings.key_prefix.clone(),
+            ttl_secs: settings.state_ttl_secs,
+            commands: Cell::new(0),
+        }
+    }
+
+    /// Commands sent since the last call.
+    pub(crate) fn take_commands(&self) -> u64 {
+        self.commands.take()
+    }
+
+    async fn post(&self, path: &str, body: &str) -> Result<Vec<u8>, RedisError> {
+        let url = format!("{}{path}", self.url);
+        let request = http::request(&url, Some(&self.token), "application/json", Some(body))
+            .map_err(|error| RedisError::Unreachable(error.to_string()))?;
+        let answer = http::send(request).await.map_err(RedisError::Unreachable)?;
+        match answer.status {
+            200 => Ok(answer.body),
+            status => Err(refused(status, &answer.body)),
+        }
+    }
+
+    async fn command(&self, args: &[&str]) -> Result<Reply, RedisError> {
+        self.commands.set(self.commands.get() + 1);
+        let body = self.post("/", &request::command(args)).await?;
+        let reply = Reply::from_body(&body, Encoding::Plain).map_err(|e| RedisError::Protocol(e.to_string()))?;
+        reply.into_result().map_err(|words| RedisError::Refused(200, words))
+    }
+
+    async fn pipeline(&self, commands: &[Vec<String>]) -> Result<Vec<Reply>, RedisError> {
+        self.commands.set(self.commands.get() + commands.len() as u64);
+        let body = self.post("/pipeline", &request::pipeline(commands)).await?;
+        pipeline_replies(&body, Encoding::Plain).map_err(|e| RedisError::Protocol(e.to_string()))
+    }
+
+    /// Whether Redis answers.
+    pub(crate) async fn ping(&self) -> Result<(), RedisError> {
+        self.command(&["PING"]).await.map(drop)
+    }
+
+    /// Reads a batch's hash.
+    pub(crate) async fn hash(&self, batch: &BatchId) -> Result<Hash, RedisError> {
+        let reply = match self.command(&["HGETALL", &keys::hash(&self.prefix, batch)]).await {
+            // A string of an older design stands under the key: it is no state of ours.
+            Err(RedisError::Refused(_, words)) if words.starts_with("WRONGTYPE") => {
+                return Ok(Hash::Unreadable(words));
+            }
+            reply => reply?,
+        };
+        let fields = reply.pairs().ok_or_else(|| RedisError::Protocol("HGETALL gave no pairs".into()))?;
+        Ok(match BatchState::from_hash(batch, fields) {
+            Ok(Some(stored)) => Hash::Batch(stored),
+            Ok(None) => Hash::Absent,
+            Err(error) => Hash::Unreadable(error.to_string()),
+        })
+    }
+
+    /// Reads the stored position, then publishes a ping: in this order, so that a replica that got the ping has got
+    /// everything up to that position.
+    pub(crate) async fn ping_channel(&self, batch: &BatchId, nonce: &str) -> Result<Option<Position>, RedisError> {
+        let read = ["HMGET", &keys::hash(&self.prefix, batch), keys::field::EPOCH, keys::field::VERSION];
+        let publish = ["PUBLISH", &keys::channel(&self.prefix, batch), &message::ping(nonce)];
+        let commands = [read.map(String::from).to_vec(), publish.map(String::from).to_vec()];
+        let replies = self.pipeline(&commands).await?;
+        if let Some(Reply::Error(words)) = replies.iter().find(|reply| matches!(reply, Reply::Error(_))) {
+            return Err(RedisError::Refused(200, words.clone()));
+        }
+        let numbers = replies.first().and_then(Reply::as_array).unwrap_or_default();
+        let number = |index: usize| numbers.get(index)?.as_str()?.parse().ok();
+        Ok(number(0).zip(number(1)).and_then(|(epoch, version)| Position::new(epoch, version).ok()))
+    }
+
+    /// Stores what the origin said, only where nothing is stored.
+    pub(crate) async fn fill(&self, stored: &Stored) -> Result<(), RedisError> {
+        let settings = script::Settings { prefix: &self.prefix, ttl_secs: self.ttl_secs };
+        let whole = Changes::full(&stored.state, stored.owner.clone());
+        let call = script::fill(settings, &whole).map_err(|error| RedisError::Protocol(error.to_string()))?;
+        let mut args = vec!["EVAL", script::UPDATE_LUA, "1", &call.key];
+        args.extend(call.args.iter().map(String::as_str));
+        self.command(&args).await.map(drop)
+    }
+
+    /// Adds to the shared counters and sets, or deletes, this object's gauge, in one call.
+    pub(crate) async fn add_metrics(
+        &self,
+        series: &[(String, f64)],
+        gauge_field: String,
+        gauge: Option<String>,
+    ) -> Result<(), RedisError> {
+        let key = keys::metrics(&self.prefix);
+        let mut commands: Vec<Vec<String>> = (series.iter())
+            .map(|(name, delta)| vec!["HINCRBYFLOAT".into(), key.clone(), name.clone(), delta.to_string()])
+            .collect();
+        commands.push(match gauge {
+            Some(gauge) => vec!["HSET".into(), key, gauge_field, gauge],
+            None => vec!["HDEL".into(), key, gauge_field],
+        });
+        self.pipeline(&commands).await.map(drop)
+    }
+
+    /// The shared counters.
+    pub(crate) async fn metrics(&self) -> Result<Reply, RedisError> {
+        self.command(&["HGETALL", &keys::metrics(&self.prefix)]).await
+    }
+
+    /// Deletes fields of the shared counters.
+    pub(crate) async fn forget_metrics(&self, fields: &[String]) -> Result<(), RedisError> {
+        let key = keys::metrics(&self.prefix);
+        let mut args = vec!["HDEL", key.as_str()];
+        args.extend(fields.iter().map(String::as_str));
+        self.command(&args).await.map(drop)
+    }
+
+    /// The request that subscribes to a batch's channel.
+    pub(crate) fn subscribe_request(&self, batch: &BatchId) -> worker::Result<Request> {
+        let url = format!("{}/subscribe/{}", self.url, keys::channel(&self.prefix, batch));
+        http::request(&url, Some(&self.token), "text/event-stream", Some("[]"))
+    }
+}
+
+/// What an answer that is not 200 means.
+pub(crate) fn refused(status: u16, body: &[u8]) -> RedisError {
+    let words = match Reply::from_body(body, Encoding::Plain) {
+        Ok(Reply::Error(words)) => words,
+        _ => String::from_utf8_lossy(&body[..body.len().min(200)]).into_owned(),
+    };
+    match status {
+        401 => RedisError::Token(words),
+        status => RedisError::Refused(status, words),
+    }
+}

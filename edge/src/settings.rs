@@ -1,0 +1,174 @@
+//! The Worker's settings, parsed once into one struct. Each field names its variable and default.
+
+use hub::config::{Config, ConfigError, number};
+
+/// Everything that the operator may set.
+#[derive(Clone)]
+pub struct Settings {
+    /// Times and sizes of rooms and cached reads.
+    pub hub: Config,
+    /// `UPSTASH_REDIS_REST_URL`: where Redis answers over HTTP. Required.
+    pub redis_url: String,
+    /// `UPSTASH_REDIS_REST_TOKEN`. Required, secret.
+    pub redis_token: String,
+    /// `ORIGIN_URL`: the photo worker. Unset: nothing is passed through, and there is no last resort.
+    pub origin_url: Option<String>,
+    /// `ORIGIN_TOKEN`: what the photo worker asks of us. Secret.
+    pub origin_token: Option<String>,
+    /// `METRICS_TOKEN`: what `GET /api/metrics` asks for. Unset: it is closed. Secret.
+    pub metrics_token: Option<String>,
+    /// `KEY_PREFIX`, empty: stands before every name in Redis.
+    pub key_prefix: String,
+    /// `STATE_TTL_SECS`, a day: how long a state filled from the origin is kept in Redis.
+    pub state_ttl_secs: u64,
+    /// `HUB_SHARDS`, 0: each batch has its own object; n spreads them over n.
+    pub shards: u64,
+    /// `HUB_LOCATION`: location hint for new objects, near the Redis primary.
+    pub location: Option<String>,
+    /// `HUB_JURISDICTION`: where new objects must stay.
+    pub jurisdiction: Option<String>,
+    /// `STREAMS`, on: `off` answers every stream with `busy`.
+    pub streams: bool,
+    /// `TRUST_USER_HEADER`, false: believe `x-user-id`. For local development only.
+    pub trust_user_header: bool,
+    /// `LOG_LEVEL`, info.
+    pub log_level: Level,
+}
+
+/// How much is logged; each level includes those after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Reads too.
+    Debug,
+    /// Rooms, origin calls.
+    Info,
+    /// What went wrong and mends itself.
+    Warn,
+    /// What someone has to mend.
+    Error,
+}
+
+/// A setting that is missing or can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsError {
+    /// A number out of bounds.
+    #[error(transparent)]
+    Number(#[from] ConfigError),
+    /// Not set at all.
+    #[error("{0} is not set: {1}")]
+    Missing(&'static str, &'static str),
+    /// Set to something else than what works.
+    #[error("{0}={1:?} is not usable: {2}")]
+    Value(&'static str, String, &'static str),
+}
+
+impl Settings {
+    /// Reads the settings from wherever `lookup` finds them. An unset or empty variable means the default.
+    ///
+    /// # Errors
+    /// The first variable that is missing or can't be used, and what would work.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
+        let text = |name: &str| lookup(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+        let redis_url = base_url(&text, "UPSTASH_REDIS_REST_URL")?.ok_or(SettingsError::Missing(
+            "UPSTASH_REDIS_REST_URL",
+            "give the address of Upstash or of batchcast-gateway, e.g. http://localhost:8079",
+        ))?;
+        let redis_token = text("UPSTASH_REDIS_REST_TOKEN")
+            .ok_or(SettingsError::Missing("UPSTASH_REDIS_REST_TOKEN", "give the token of that address, as a secret"))?;
+        Ok(Self {
+            hub: Config::from_lookup(&lookup)?,
+            redis_url,
+            redis_token,
+            origin_url: base_url(&text, "ORIGIN_URL")?,
+            origin_token: text("ORIGIN_TOKEN"),
+            metrics_token: text("METRICS_TOKEN"),
+            key_prefix: key_prefix(text("KEY_PREFIX").unwrap_or_default())?,
+            state_ttl_secs: number(&lookup, "STATE_TTL_SECS", 24 * 60 * 60, 1, 365 * 24 * 60 * 60)?,
+            shards: number(&lookup, "HUB_SHARDS", 0, 0, 10_000)?,
+            location: text("HUB_LOCATION"),
+            jurisdiction: text("HUB_JURISDICTION"),
+            streams: one_of(&text, "STREAMS", &[("on", true), ("off", false)], "use on or off")?,
+            trust_user_header: one_of(
+                &text,
+                "TRUST_USER_HEADER",
+                &[("false", false), ("true", true)],
+                "use true or false",
+            )?,
+            log_level: one_of(
+                &text,
+                "LOG_LEVEL",
+                &[("info", Level::Info), ("debug", Level::Debug), ("warn", Level::Warn), ("error", Level::Error)],
+                "use debug, info, warn or error",
+            )?,
+        })
+    }
+}
+
+fn base_url(text: &dyn Fn(&str) -> Option<String>, name: &'static str) -> Result<Option<String>, SettingsError> {
+    let Some(url) = text(name) else { return Ok(None) };
+    if !(url.starts_with("http://") || url.starts_with("https://")) {
+        return Err(SettingsError::Value(name, url, "it must begin with http:// or https://"));
+    }
+    Ok(Some(url.trim_end_matches('/').to_owned()))
+}
+
+fn key_prefix(prefix: String) -> Result<String, SettingsError> {
+    match wire::keys::prefix_problem(&prefix) {
+        None => Ok(prefix),
+        Some(mend) => Err(SettingsError::Value("KEY_PREFIX", prefix, mend)),
+    }
+}
+
+/// The meaning of a word; the first choice is the default.
+fn one_of<T: Copy, const N: usize>(
+    text: &dyn Fn(&str) -> Option<String>,
+    name: &'static str,
+    choices: &[(&str, T); N],
+    mend: &'static str,
+) -> Result<T, SettingsError> {
+    const { assert!(N > 0, "there is a default") };
+    let value = text(name).unwrap_or_else(|| choices[0].0.to_owned());
+    let chosen = choices.iter().find(|choice| choice.0.eq_ignore_ascii_case(&value));
+    chosen.map(|choice| choice.1).ok_or(SettingsError::Value(name, value, mend))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    fn parse(set: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+        let least = [("UPSTASH_REDIS_REST_URL", "http://localhost:8079/"), ("UPSTASH_REDIS_REST_TOKEN", "t")];
+        Settings::from_lookup(|name| {
+            let found = set.iter().chain(&least).find(|(n, _)| *n == name);
+            found.map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    pub(crate) fn settings(set: &[(&str, &str)]) -> Settings {
+        parse(set).unwrap()
+    }
+
+    fn refusal(set: &[(&str, &str)]) -> String {
+        parse(set).map(drop).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn two_settings_are_enough() {
+        let settings = settings(&[]);
+        assert_eq!(settings.redis_url, "http://localhost:8079");
+        assert!(settings.streams && !settings.trust_user_header && settings.origin_url.is_none());
+        assert_eq!(settings.log_level, Level::Info);
+    }
+
+    #[test]
+    fn what_is_missing_or_wrong_is_named_with_its_fix() {
+        assert!(refusal(&[("UPSTASH_REDIS_REST_URL", "")]).starts_with("UPSTASH_REDIS_REST_URL is not set"));
+        assert!(refusal(&[("UPSTASH_REDIS_REST_TOKEN", " ")]).contains("as a secret"));
+        assert!(refusal(&[("ORIGIN_URL", "localhost:8090")]).contains("must begin with http://"));
+        assert!(refusal(&[("STREAMS", "maybe")]).contains("use on or off"));
+        assert!(refusal(&[("TRUST_USER_HEADER", "yes")]).contains("use true or false"));
+        assert!(refusal(&[("LOG_LEVEL", "loud")]).contains("debug, info, warn or error"));
+        assert!(refusal(&[("KEY_PREFIX", "a,b")]).contains("KEY_PREFIX"));
+        assert!(refusal(&[("HUB_SHARDS", "-1")]).contains("HUB_SHARDS"));
+    }
+}
