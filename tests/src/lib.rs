@@ -1,0 +1,24 @@
+//! The harness of the whole-system tests: starts the real parts of Batchcast on free ports and stops them on drop.
+//!
+//! In scope: starting, killing and restarting `redis-server`, the gateway, the photo worker and the edge (`wrangler dev`
+//! with the built Worker); a viewer of streams; a thin client of the HTTP routes; what the parts say about themselves.
+//! Out of scope: building and installing, which is `cargo xtask`'s; batch semantics, which the tests state themselves.
+
+mod api;
+mod eventually;
+mod observe;
+mod part;
+mod parts;
+pub mod ports;
+mod process;
+mod stack;
+mod viewer;
+pub mod workspace;
+mod wrangler;
+
+pub use api::{Api, Batch, Read};
+pub use eventually::{GUARD, eventually};
+pub use part::Part;
+pub use parts::{EdgeSettings, GatewaySettings, PhotoWorkerSettings, edge, gateway, photo_worker, redis_server};
+pub use stack::{Addresses, Builder, Stack};
+pub use viewer::{Seen, Viewer};

@@ -1,0 +1,93 @@
+//! One part of the stack, that can be killed and started again on the same address with the same settings.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::eventually;
+use crate::process::{Process, Program, tail};
+
+/// How long a part has to end by itself before it is killed.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How a part shows that it is ready, beyond having said so in its output.
+#[derive(Debug, Clone)]
+pub(crate) enum Health {
+    /// Redis answers `PING`.
+    Ping,
+    /// `GET` of this address succeeds.
+    Http(String),
+}
+
+/// A program of the stack with its address. Made by the functions of this crate named after the parts, started by
+/// [`Part::start`], stopped on drop.
+#[derive(Debug)]
+pub struct Part {
+    pub(crate) name: &'static str,
+    pub(crate) url: String,
+    pub(crate) program: Program,
+    pub(crate) says: &'static str,
+    pub(crate) health: Health,
+    pub(crate) guard: Duration,
+    pub(crate) log: PathBuf,
+    pub(crate) process: Option<Process>,
+}
+
+impl Part {
+    /// The address, without a slash at its end.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Starts it, for the first time or again, and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it runs already, cannot be started, or is not ready in time: then with the end of its log.
+    pub async fn start(&mut self) -> Result<()> {
+        ensure!(self.process.is_none(), "{} runs already", self.name);
+        // Boxed, because callers start several parts in one future.
+        let ready = Box::pin(self.spawn_and_wait()).await;
+        ready.with_context(|| format!("{} did not start; its log ends:\n{}", self.name, self.log_tail()))
+    }
+
+    async fn spawn_and_wait(&mut self) -> Result<()> {
+        let process = self.process.insert(Process::spawn(&self.program, &self.log)?);
+        process.printed(self.says, self.guard).await?;
+        eventually(self.guard, async || self.check().await).await
+    }
+
+    async fn check(&self) -> Result<()> {
+        match &self.health {
+            Health::Ping => {
+                let client = redis::Client::open(self.url.as_str())?;
+                let mut connection = client.get_multiplexed_async_connection().await?;
+                redis::cmd("PING").query_async::<String>(&mut connection).await?;
+            }
+            Health::Http(url) => {
+                let status = reqwest::get(url).await?.status();
+                ensure!(status.is_success(), "{url} answers {status}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Kills it at once, as a power failure would.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Lets it end by itself (SIGTERM); kills it when it takes too long.
+    pub async fn stop(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.stop(PATIENCE).await;
+        }
+    }
+
+    /// The last lines of everything it has printed so far.
+    #[must_use]
+    pub fn log_tail(&self) -> String {
+        tail(&self.log)
+    }
+}

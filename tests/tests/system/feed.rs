@@ -1,0 +1,71 @@
+//! A batch whose application is the test itself: it publishes a photo at a time, without a photo worker.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Result, ensure};
+use publisher::{
+    BatchId, BatchStatus, Changes, Counts, Head, Photo, PhotoId, PhotoStatus, Position, Published, Publisher,
+};
+use stack::Stack;
+
+pub(crate) struct Feed {
+    publisher: Publisher,
+    pub(crate) id: BatchId,
+    epoch: u64,
+    version: u64,
+    total: u32,
+    completed: u32,
+}
+
+impl Feed {
+    /// Publishes a new batch of `total` queued photos.
+    pub(crate) async fn start(stack: &Stack, id: &str, total: u32) -> Result<Self> {
+        let publisher = Publisher::builder(stack.redis.url()).connect().await?;
+        let epoch = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
+        let mut feed = Self { publisher, id: id.parse()?, epoch, version: 0, total, completed: 0 };
+        let photos = (0..total).map(|n| feed.photo(n, PhotoStatus::Queued)).collect::<Result<_>>()?;
+        feed.step(None, photos).await?;
+        Ok(feed)
+    }
+
+    pub(crate) fn position(&self) -> Result<Position> {
+        Ok(Position::new(self.epoch, self.version)?)
+    }
+
+    /// Completes the next photo; with the last one the batch ends.
+    pub(crate) async fn complete_one(&mut self) -> Result<Position> {
+        let since = self.position()?;
+        let photo = self.photo(self.completed, PhotoStatus::Completed)?;
+        self.completed += 1;
+        self.step(Some(since), vec![photo]).await
+    }
+
+    pub(crate) async fn complete_all(&mut self) -> Result<()> {
+        while self.completed < self.total {
+            self.complete_one().await?;
+        }
+        Ok(())
+    }
+
+    fn photo(&self, n: u32, status: PhotoStatus) -> Result<Photo> {
+        let photo_id = PhotoId::new(&format!("photo-{n:04}"))?;
+        Ok(Photo { photo_id, status, version: self.version + 1, result: None, error: None })
+    }
+
+    async fn step(&mut self, since: Option<Position>, photos: Vec<Photo>) -> Result<Position> {
+        self.version += 1;
+        let position = self.position()?;
+        let (total, completed) = (self.total, self.completed);
+        let status = match completed {
+            0 => BatchStatus::Queued,
+            all if all == total => BatchStatus::Completed,
+            _ => BatchStatus::Processing,
+        };
+        let counts = Counts { total, queued: total - completed, processing: 0, completed, failed: 0 };
+        let updated_at = "2026-11-22T23:10:30.082Z".to_owned();
+        let head = Head { batch_id: self.id.clone(), position, status, counts, updated_at };
+        let published = self.publisher.publish(Changes { since, head, photos, owner: None }).await?;
+        ensure!(published == Published::Applied, "{published:?}");
+        Ok(position)
+    }
+}

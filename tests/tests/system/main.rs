@@ -1,0 +1,15 @@
+//! What the whole system promises, on real parts: `redis-server`, the gateway, the photo worker, the Worker in workerd,
+//! a browser.
+//!
+//! Each test starts a stack of its own and awaits events; the names are the rules.
+
+mod bad_input;
+mod browser;
+mod feed;
+mod operation;
+mod photos;
+mod quiet;
+mod reads;
+mod recovery;
+mod stream;
+mod subscription;
