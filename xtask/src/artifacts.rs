@@ -1,0 +1,107 @@
+//! Building what runs: the native binaries, the Worker, the live page.
+
+use std::fs;
+use std::io::copy;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use stack::workspace;
+
+use crate::command::{command, path_with, run};
+use crate::setup::WasmTools;
+use crate::stamp::Stamp;
+
+/// The gzipped size of the Worker's module that we aim to stay under.
+const WASM_AIM_BYTES: u64 = 300 * 1024;
+
+const WORKER_MODULE: &str = "edge/build/index_bg.wasm";
+
+/// What the Worker is built from, beside its tools.
+const WORKER_INPUTS: [&str; 12] = [
+    "edge/src",
+    "edge/Cargo.toml",
+    "hub/src",
+    "hub/Cargo.toml",
+    "redis-rest/src",
+    "redis-rest/Cargo.toml",
+    "wire/src",
+    "wire/Cargo.toml",
+    "Cargo.toml",
+    "Cargo.lock",
+    "rust-toolchain.toml",
+    "package-lock.json",
+];
+
+/// Sets up and builds what is deployed: the Worker and the live page.
+pub(crate) fn deployable() -> Result<()> {
+    let tools = crate::setup::to_build()?;
+    worker(&tools)?;
+    page()
+}
+
+/// Builds all of it.
+pub(crate) fn build(tools: &WasmTools) -> Result<()> {
+    native()?;
+    worker(tools)?;
+    page()
+}
+
+/// Builds gateway, photo worker and the `batchcast` command.
+pub(crate) fn native() -> Result<()> {
+    let packages = ["-p", "batchcast-gateway", "-p", "batchcast-photo-worker", "-p", "batchcast-publisher"];
+    run(command("cargo").args(["build", "--bins"]).args(packages))
+}
+
+/// Builds the Worker into `edge/build` unless it is there already, and prints the size of its module.
+pub(crate) fn worker(tools: &WasmTools) -> Result<()> {
+    let root = workspace::root();
+    let inputs = WORKER_INPUTS.map(|input| root.join(input));
+    let stamp = Stamp::new(root.join("edge/build/.inputs"), &inputs)?;
+    let module = root.join(WORKER_MODULE);
+    if !stamp.is_current_for(&module) {
+        build_worker(tools)?;
+        stamp.set()?;
+    }
+    let bytes = gzipped_bytes(&module)?;
+    let verdict = if bytes <= WASM_AIM_BYTES { "within" } else { "OVER" };
+    println!("The Worker's module: {} KiB gzipped, {verdict} the aim of {} KiB", bytes / 1024, WASM_AIM_BYTES / 1024);
+    Ok(())
+}
+
+fn build_worker(tools: &WasmTools) -> Result<()> {
+    let bin = workspace::built("node_modules/.bin")?;
+    let node = workspace::node()?;
+    let node_dir = node.parent().context("node has no folder")?;
+    run(command(&tools.worker_build)
+        .args(["--profile", "edge"])
+        .current_dir(workspace::root().join("edge"))
+        // Given, they are not downloaded.
+        .env("WASM_BINDGEN_BIN", &tools.wasm_bindgen)
+        .env("WASM_OPT_BIN", bin.join("wasm-opt"))
+        .env("ESBUILD_BIN", bin.join("esbuild"))
+        .env("PATH", path_with(node_dir)?)
+        .env("CARGO_TARGET_DIR", worker_target_dir()))?;
+    // worker-build keeps the names of functions, a fifth of the module; only a stack trace would show them.
+    let module = workspace::root().join(WORKER_MODULE);
+    run(command(bin.join("wasm-opt")).arg(&module).arg("--strip-debug").arg("-o").arg(&module))
+}
+
+/// Cargo's folder for the Worker. It is its own because worker-build sets `WASM_BINDGEN_USE_JS_SYS`: in a shared folder
+/// its builds and others would undo each other.
+pub(crate) fn worker_target_dir() -> PathBuf {
+    workspace::target_dir().join("edge")
+}
+
+/// Builds the live page into `client/dist`.
+pub(crate) fn page() -> Result<()> {
+    run(command(workspace::node()?).arg("client/build.mjs"))
+}
+
+fn gzipped_bytes(file: &Path) -> Result<u64> {
+    let mut input = fs::File::open(file).with_context(|| format!("{} was not built", file.display()))?;
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    copy(&mut input, &mut encoder)?;
+    Ok(encoder.finish()?.len() as u64)
+}

@@ -1,0 +1,71 @@
+//! The project's commands: `cargo xtask demo`, `test`, `stack` and `build`.
+//!
+//! In scope: installing what is missing, building all parts, and running them through the harness in `tests/`.
+//! Out of scope: anything a program of ours would need in production.
+
+mod artifacts;
+mod command;
+mod demo;
+mod interrupt;
+mod photos;
+mod scene;
+mod serve;
+mod setup;
+mod stamp;
+mod test;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Commands of the Batchcast project. Each installs what it needs, or says what you have to install.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Uploads a batch of photos to a fresh system and shows it live, here and at the printed address.
+    Demo {
+        /// Takes every file of this folder instead of making 24 photos.
+        #[arg(long, value_name = "DIR")]
+        photos: Option<PathBuf>,
+    },
+    /// Runs everything that CI runs: format, lints, documentation, builds, all tests.
+    Test {
+        /// Runs only the whole-system tests, with these arguments to them: `-- subscription --nocapture`.
+        #[arg(last = true, value_name = "ARGS")]
+        system_tests: Vec<String>,
+    },
+    /// Builds what is deployed, the Worker and the live page; `wrangler deploy` calls it.
+    Build,
+    /// Runs all parts until Ctrl-C.
+    Stack {
+        /// Writes the addresses and tokens to this file, as JSON.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    // Printed by us: `main` would add a backtrace, which hides the end of a log that an error may carry.
+    run(Cli::parse().verb).await.unwrap_or_else(|error| {
+        eprintln!("\nError: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+async fn run(verb: Verb) -> Result<ExitCode> {
+    match verb {
+        Verb::Demo { photos } => demo::run(photos.as_deref()).await,
+        Verb::Test { system_tests } => test::run_steps(&system_tests).map(|()| ExitCode::SUCCESS),
+        Verb::Build => artifacts::deployable().map(|()| ExitCode::SUCCESS),
+        Verb::Stack { json } => serve::run(json.as_deref()).await.map(|()| ExitCode::SUCCESS),
+    }
+}
