@@ -147,7 +147,8 @@ impl Figures {
     }
 
     fn sum(&self, which: impl Fn(&str) -> bool) -> f64 {
-        self.series.iter().filter(|(name, _)| which(name)).map(|(_, value)| value).sum()
+        // Not `sum`: over nothing it is -0, and is printed so.
+        self.series.iter().filter(|(name, _)| which(name)).fold(0.0, |sum, (_, value)| sum + value)
     }
 
     /// The figures in Prometheus' text exposition format 0.0.4.
@@ -284,5 +285,13 @@ mod tests {
             )
         );
         assert!(Figures::default().to_json().contains("\"cacheHitRatio\":\"0.00%\""));
+    }
+
+    #[test]
+    fn what_was_never_counted_is_nought() {
+        let nothing = Figures::default();
+        for text in [nothing.to_json(), nothing.to_prometheus()] {
+            assert!(!text.contains("-0"), "{text}");
+        }
     }
 }
