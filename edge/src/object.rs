@@ -10,7 +10,7 @@ use std::{
     rc::Rc,
 };
 
-use hub::{Held, Millis, Room};
+use hub::{Held, Room};
 use wire::{BatchId, Position, Stored};
 use worker::{DurableObject, Env, Request, Response, State, durable_object};
 
@@ -35,7 +35,7 @@ mod upstream;
 
 use clockwork::Armed;
 use counting::Counted;
-use reads::Fetching;
+use reads::{Failure, Fetching};
 use streams::Streams;
 use upstream::Upstream;
 
@@ -73,8 +73,8 @@ struct Object {
     state: State,
     settings: Settings,
     redis: Redis,
-    /// Redis did not answer at this time: reads leave it alone for a moment.
-    redis_failed_at: Cell<Option<Millis>>,
+    /// Reads leave Redis alone for a moment after it failed.
+    redis_failure: RefCell<Option<Failure>>,
     origin: Option<Origin>,
     streams: Streams,
     batches: RefCell<HashMap<BatchId, Slot>>,
@@ -91,8 +91,8 @@ struct Slot {
     held: Option<Held>,
     upstream: Option<Upstream>,
     fetching: Option<Fetching>,
-    /// The origin failed at this time: reads leave it alone for a moment.
-    origin_failed_at: Option<Millis>,
+    /// Reads leave the origin alone for a moment after it failed.
+    origin_failure: Option<Failure>,
 }
 
 impl Object {
@@ -103,7 +103,7 @@ impl Object {
         Rc::new_cyclic(|weak| Self {
             state,
             redis: Redis::new(&settings),
-            redis_failed_at: Cell::default(),
+            redis_failure: RefCell::default(),
             origin: Origin::new(&settings),
             settings,
             streams: Streams::new(weak.clone()),

@@ -8,14 +8,35 @@ use wire::{BatchId, Stored};
 use worker::wasm_bindgen_futures::spawn_local;
 
 use super::{Object, Slot};
-use crate::{clock::now, log, redis::Hash};
+use crate::{
+    clock::now,
+    log,
+    redis::{Hash, RedisError},
+};
 
 /// How long reads leave someone alone who just failed to answer.
 const FAILURE_PAUSE: Millis = 5_000;
-const NO_ORIGIN: &str = "there is no origin to ask: set ORIGIN_URL";
 
 /// A read under way, shared by all who wait for it. The error is in words for the reader.
 pub(super) type Fetching = Shared<LocalBoxFuture<'static, Result<Held, String>>>;
+
+/// Someone gave no answer: when, and why.
+pub(super) struct Failure {
+    at: Millis,
+    words: String,
+}
+
+impl Failure {
+    /// What a read failed with, just now.
+    fn of<T>(read: &Result<T, String>) -> Option<Self> {
+        read.as_ref().err().map(|words| Self { at: now(), words: words.clone() })
+    }
+
+    /// Why not to ask again yet: the same words, for they name the fix.
+    fn recent(failure: Option<&Self>) -> Option<String> {
+        failure.filter(|failure| now() < failure.at + FAILURE_PAUSE).map(|failure| failure.words.clone())
+    }
+}
 
 impl Object {
     /// The state of a batch, and whom it cost to know it. `reread`: what was read before this call is not good enough.
@@ -90,12 +111,27 @@ impl Object {
     }
 
     async fn read_redis(&self, batch: &BatchId) -> Result<Option<Stored>, String> {
-        if self.redis_failed_at.get().is_some_and(|at| now() < at + FAILURE_PAUSE) {
-            return Err("Redis over HTTP did not answer a moment ago and is left alone for a while".into());
+        if let Some(words) = Failure::recent(self.redis_failure.borrow().as_ref()) {
+            return Err(words);
         }
-        let read = self.redis.hash(batch).await;
-        self.redis_failed_at.set(read.is_err().then(now));
-        match read {
+        let read = self.read_hash(batch).await.map_err(|error| error.to_string());
+        *self.redis_failure.borrow_mut() = Failure::of(&read);
+        read
+    }
+
+    async fn read_origin(&self, batch: &BatchId) -> Result<Option<Stored>, String> {
+        let failure = self.slot(batch, |slot| Failure::recent(slot.origin_failure.as_ref()));
+        if let Some(words) = failure {
+            return Err(words);
+        }
+        let read = self.ask_origin(batch).await;
+        self.slot(batch, |slot| slot.origin_failure = Failure::of(&read));
+        read
+    }
+
+    /// What Redis holds of a batch; `None`: nothing that can be read.
+    pub(super) async fn read_hash(&self, batch: &BatchId) -> Result<Option<Stored>, RedisError> {
+        match self.redis.hash(batch).await {
             Ok(Hash::Batch(stored)) => Ok(Some(stored)),
             Ok(Hash::Absent) => Ok(None),
             Ok(Hash::Unreadable(words)) => {
@@ -104,22 +140,9 @@ impl Object {
             }
             Err(error) => {
                 log::redis_failed(batch, &error);
-                Err(error.to_string())
+                Err(error)
             }
         }
-    }
-
-    async fn read_origin(&self, batch: &BatchId) -> Result<Option<Stored>, String> {
-        if self.origin.is_none() {
-            return Err(NO_ORIGIN.into());
-        }
-        let failed_at = self.slot(batch, |slot| slot.origin_failed_at);
-        if failed_at.is_some_and(|at| now() < at + FAILURE_PAUSE) {
-            return Err("the origin failed a moment ago and is left alone for a while".into());
-        }
-        let read = self.ask_origin(batch).await;
-        self.slot(batch, |slot| slot.origin_failed_at = read.is_err().then(now));
-        read
     }
 
     /// What the application's database has of a batch. `None`: it does not know the batch.
@@ -127,7 +150,7 @@ impl Object {
     /// # Errors
     /// Why there is no answer, in words.
     pub(super) async fn ask_origin(&self, batch: &BatchId) -> Result<Option<Stored>, String> {
-        let origin = self.origin.as_ref().ok_or(NO_ORIGIN)?;
+        let origin = self.origin.as_ref().ok_or("there is no origin to ask: set ORIGIN_URL")?;
         self.counted.borrow_mut().counters.origin_reads += 1;
         let read = origin.batch(batch).await?;
         log::origin_asked(batch, read.is_some());

@@ -7,7 +7,7 @@ use wire::{BatchId, Position, Stored};
 use worker::{Request, Response, wasm_bindgen_futures::spawn_local};
 
 use super::{Object, upstream::Upstream};
-use crate::{clock::now, log, redis::Hash, reply};
+use crate::{clock::now, log, reply};
 
 impl Object {
     /// Opens a stream for a viewer, and a room if there is none.
@@ -74,7 +74,7 @@ impl Object {
             Output::Close(viewer) => self.streams.close(viewer),
             Output::Cut(viewer) => self.streams.cut(viewer),
             Output::ReadHash => self.spawn(batch, |object, batch| async move {
-                let read = object.read_hash(&batch).await;
+                let read = object.read_hash(&batch).await.map_err(|_| Unanswered);
                 object.feed(&batch, Input::HashRead(read));
             }),
             Output::AskOrigin => self.spawn(batch, |object, batch| async move {
@@ -104,21 +104,6 @@ impl Object {
         task: impl FnOnce(Rc<Self>, BatchId) -> F,
     ) {
         spawn_local(task(self.clone(), batch.clone()));
-    }
-
-    async fn read_hash(&self, batch: &BatchId) -> Result<Option<Stored>, Unanswered> {
-        match self.redis.hash(batch).await {
-            Ok(Hash::Batch(stored)) => Ok(Some(stored)),
-            Ok(Hash::Absent) => Ok(None),
-            Ok(Hash::Unreadable(words)) => {
-                log::unreadable(batch, &words);
-                Ok(None)
-            }
-            Err(error) => {
-                log::redis_failed(batch, &error);
-                Err(Unanswered)
-            }
-        }
     }
 
     /// A viewer's stream is gone, by whichever sign came first.
