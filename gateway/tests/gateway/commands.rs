@@ -1,10 +1,11 @@
 //! Commands: their answers, statuses and error texts, in the words that Upstash's clients know.
 
-use crate::support::{Gateway, Redis, TOKEN, json, within};
+use crate::support::{Gateway, TOKEN, json, within};
 use serde_json::{Value, json};
+use stack::RedisServer;
 
-async fn parts() -> (Redis, Gateway) {
-    let redis = Redis::start().await;
+async fn parts() -> (RedisServer, Gateway) {
+    let redis = RedisServer::start().await.unwrap();
     let gateway = Gateway::ready(&redis).await;
     (redis, gateway)
 }
@@ -174,8 +175,8 @@ async fn resp2_is_given_raw() {
 async fn the_path_form_takes_arguments_from_path_body_and_query() {
     let (redis, gateway) = parts().await;
     assert_eq!(json(gateway.request("PUT", "/set/a%2Fb?EX=100").body("v")).await.1, json!({ "result": "OK" }));
-    assert_eq!(redis.run::<String>(&["GET", "a/b"]).await, "v");
-    assert!(redis.run::<i64>(&["TTL", "a/b"]).await > 0);
+    assert_eq!(redis.run::<String>(&["GET", "a/b"]).await.unwrap(), "v");
+    assert!(redis.run::<i64>(&["TTL", "a/b"]).await.unwrap() > 0);
     assert_eq!(json(gateway.request("GET", "/get/a%2Fb")).await.1, json!({ "result": "v" }));
     let head = within("HEAD", gateway.request("HEAD", "/get/a%2Fb").send()).await.unwrap();
     assert_eq!((head.status().as_u16(), head.text().await.unwrap().as_str()), (200, ""));

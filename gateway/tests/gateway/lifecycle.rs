@@ -1,12 +1,13 @@
 //! Starting, Redis away and back, and stopping.
 
-use crate::support::{Gateway, Redis, TOKEN, json, until};
+use crate::support::{Gateway, TOKEN, json, until};
 use serde_json::json;
+use stack::RedisServer;
 use std::process::Command;
 
 #[tokio::test]
 async fn it_starts_without_redis_says_so_and_recovers() {
-    let mut redis = Redis::absent();
+    let mut redis = RedisServer::stopped().unwrap();
     let gateway = Gateway::start(&redis);
     assert_eq!(gateway.admin("/healthz").await.status(), 200);
     let readyz = gateway.admin("/readyz").await;
@@ -20,25 +21,25 @@ async fn it_starts_without_redis_says_so_and_recovers() {
     let (status, answer) = json(gateway.request("POST", "/subscribe/c").body("[]")).await;
     assert!(status == 503 && answer["error"].as_str().unwrap().contains("Redis is not reachable"), "{answer}");
 
-    redis.restart().await;
+    redis.restart().await.unwrap();
     gateway.await_ready().await;
     assert_eq!(gateway.post("/", r#"["PING"]"#).await, (200, json!({ "result": "PONG" })));
 }
 
 #[tokio::test]
 async fn commands_work_again_after_a_restart_of_redis() {
-    let mut redis = Redis::start().await;
+    let mut redis = RedisServer::start().await.unwrap();
     let gateway = Gateway::ready(&redis).await;
     gateway.post("/", r#"["SET","k","v"]"#).await;
-    redis.stop();
+    redis.kill();
     assert_eq!(gateway.post("/", r#"["GET","k"]"#).await.0, 503);
-    redis.restart().await;
+    redis.restart().await.unwrap();
     until("commands to work again", async || gateway.post("/", r#"["GET","k"]"#).await.0 == 200).await;
 }
 
 #[tokio::test]
 async fn on_sigterm_it_ends_open_streams_and_exits_with_0() {
-    let redis = Redis::start().await;
+    let redis = RedisServer::start().await.unwrap();
     let gateway = Gateway::ready(&redis).await;
     let mut stream = gateway.subscribe("c").await;
     assert_eq!(gateway.terminate().await, Some(0));
@@ -47,7 +48,7 @@ async fn on_sigterm_it_ends_open_streams_and_exits_with_0() {
 
 #[tokio::test]
 async fn what_is_counted_is_shown_without_secrets() {
-    let redis = Redis::start().await;
+    let redis = RedisServer::start().await.unwrap();
     let gateway = Gateway::ready(&redis).await;
     gateway.post("/", r#"["PING"]"#).await;
     gateway.http.get(format!("{}/?_token=no", gateway.url)).send().await.unwrap();

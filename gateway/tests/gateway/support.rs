@@ -2,15 +2,12 @@
 
 use redis_rest::event_stream::{Decoder, Item};
 use serde_json::Value;
+use stack::{GUARD, RedisServer};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-use tempfile::TempDir;
-
-/// No test takes near as long; it only keeps a broken one from hanging.
-pub(crate) const GUARD: Duration = Duration::from_secs(30);
 
 pub(crate) const TOKEN: &str = "test-token";
 
@@ -29,76 +26,6 @@ pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     .await;
 }
 
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-/// A `redis-server` of its own, without persistence.
-pub(crate) struct Redis {
-    port: u16,
-    directory: TempDir,
-    process: Option<Child>,
-}
-
-impl Redis {
-    pub(crate) async fn start() -> Self {
-        let mut redis = Self::absent();
-        redis.restart().await;
-        redis
-    }
-
-    /// An address at which nothing answers yet.
-    pub(crate) fn absent() -> Self {
-        Self { port: free_port(), directory: TempDir::new().unwrap(), process: None }
-    }
-
-    pub(crate) async fn restart(&mut self) {
-        self.stop();
-        let process = Command::new("redis-server")
-            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-            .args(["--port", &self.port.to_string()])
-            .arg("--dir")
-            .arg(self.directory.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server is needed on PATH for these tests: install Redis 7 or newer");
-        self.process = Some(process);
-        until("redis-server to answer", async || self.client().await.is_some()).await;
-    }
-
-    pub(crate) fn stop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill().unwrap();
-            process.wait().unwrap();
-        }
-    }
-
-    pub(crate) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
-    }
-
-    async fn client(&self) -> Option<redis::aio::MultiplexedConnection> {
-        redis::Client::open(self.url()).unwrap().get_multiplexed_async_connection().await.ok()
-    }
-
-    /// Runs a command past the gateway.
-    pub(crate) async fn run<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
-        let mut connection = self.client().await.expect("Redis answers");
-        redis::cmd(command[0]).arg(&command[1..]).query_async(&mut connection).await.unwrap()
-    }
-
-    pub(crate) async fn subscriptions(&self, channel: &str) -> i64 {
-        let (_, count): (String, i64) = self.run(&["PUBSUB", "NUMSUB", channel]).await;
-        count
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
 /// The built command, on free ports.
 pub(crate) struct Gateway {
     process: Child,
@@ -109,9 +36,9 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     /// Starts it and returns once it listens; Redis may be absent.
-    pub(crate) fn start(redis: &Redis) -> Self {
+    pub(crate) fn start(redis: &RedisServer) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_batchcast-gateway"))
-            .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--redis-url", &redis.url()])
+            .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--redis-url", redis.url()])
             .env("GATEWAY_TOKEN", TOKEN)
             .env("LOG_LEVEL", "error")
             .stdout(Stdio::piped())
@@ -127,7 +54,7 @@ impl Gateway {
     }
 
     /// Starts it and returns once it reaches Redis.
-    pub(crate) async fn ready(redis: &Redis) -> Self {
+    pub(crate) async fn ready(redis: &RedisServer) -> Self {
         let gateway = Self::start(redis);
         gateway.await_ready().await;
         gateway

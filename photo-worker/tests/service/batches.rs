@@ -4,9 +4,10 @@ use batchcast_photo_worker::Db;
 use image::{GenericImageView as _, ImageFormat};
 use publisher::{ProgressSource as _, Publisher};
 use reqwest::StatusCode;
+use stack::GUARD;
 use wire::{BatchId, BatchStatus};
 
-use crate::world::{GUARD, World, answer, database_url, file, ids, picture};
+use crate::world::{World, answer, database_url, file, ids, picture};
 
 #[tokio::test]
 async fn a_batch_with_a_text_file_among_its_photos_ends_partial_with_the_reason() {
@@ -153,7 +154,7 @@ async fn stopping_delivers_what_is_due() {
     let database = Db::open(&database_url(&world.dir)).await.unwrap();
     let id = BatchId::new(&batch).unwrap();
     let committed = database.changes(&id, None).await.unwrap().unwrap();
-    let publisher = Publisher::builder(&world.redis.url()).connect().await.unwrap();
+    let publisher = Publisher::builder(world.redis.url()).connect().await.unwrap();
     let held = publisher.cached(&id).await.unwrap().unwrap();
     assert_eq!(held.position(), committed.head.position);
 }

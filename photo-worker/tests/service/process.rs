@@ -11,7 +11,9 @@ use nix::{
 };
 use tempfile::TempDir;
 
-use crate::world::{Redis, database_url};
+use stack::RedisServer;
+
+use crate::world::database_url;
 
 pub(crate) struct Program {
     pub process: Child,
@@ -20,7 +22,7 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    pub(crate) fn start(redis: &Redis, dir: &TempDir) -> Self {
+    pub(crate) fn start(redis: &RedisServer, dir: &TempDir) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_batchcast-photo-worker"))
             .env("PHOTO_WORKER_LISTEN", "127.0.0.1:0")
             .env("REDIS_URL", redis.url())
@@ -46,9 +48,9 @@ impl Drop for Program {
     }
 }
 
-#[test]
-fn it_prints_one_line_and_ends_in_order_when_told_to() {
-    let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
+#[tokio::test]
+async fn it_prints_one_line_and_ends_in_order_when_told_to() {
+    let (redis, dir) = (RedisServer::start().await.unwrap(), tempfile::tempdir().unwrap());
     let mut program = Program::start(&redis, &dir);
     let id = i32::try_from(program.process.id()).unwrap();
     kill(Pid::from_raw(id), Signal::SIGTERM).unwrap();

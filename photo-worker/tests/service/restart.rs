@@ -2,11 +2,12 @@
 
 use image::ImageFormat;
 use reqwest::Client;
+use stack::RedisServer;
 use wire::BatchStatus;
 
 use crate::{
     process::Program,
-    world::{Api, Redis, picture, watched},
+    world::{Api, picture, watched},
 };
 
 fn api(program: &Program) -> Api {
@@ -15,7 +16,7 @@ fn api(program: &Program) -> Api {
 
 #[tokio::test]
 async fn photos_that_were_uploaded_before_it_was_killed_are_analysed_after() {
-    let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
+    let (redis, dir) = (RedisServer::start().await.unwrap(), tempfile::tempdir().unwrap());
     let mut program = Program::start(&redis, &dir);
     let names: Vec<String> = (0..12).map(|n| format!("{n}.png")).collect();
     let (batch, photos) = api(&program).declare(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
@@ -35,14 +36,14 @@ async fn photos_that_were_uploaded_before_it_was_killed_are_analysed_after() {
 #[tokio::test]
 async fn a_batch_that_redis_has_forgotten_meanwhile_is_published_again_at_start() {
     let dir = tempfile::tempdir().unwrap();
-    let redis = Redis::start();
+    let redis = RedisServer::start().await.unwrap();
     let program = Program::start(&redis, &dir);
     let (batch, photos) = api(&program).declare(&["a.jpg"]).await;
     api(&program).upload(&batch, &photos[0], picture(ImageFormat::Jpeg)).await;
     watched(&redis, &batch).await;
     drop((program, redis));
 
-    let redis = Redis::start();
+    let redis = RedisServer::start().await.unwrap();
     let _program = Program::start(&redis, &dir);
     let end = watched(&redis, &batch).await.pop().unwrap();
     assert_eq!(end.head().status, BatchStatus::Completed);

@@ -1,11 +1,6 @@
 //! A Redis, a folder, a service in this process, and a client.
 
-use std::{
-    io::Cursor,
-    net::{Ipv4Addr, TcpListener, TcpStream},
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::io::Cursor;
 
 use batchcast_photo_worker::{Config, Service};
 use futures::StreamExt as _;
@@ -13,59 +8,23 @@ use image::{ImageFormat, Rgb, RgbImage};
 use publisher::Publisher;
 use reqwest::{Client, RequestBuilder, StatusCode, multipart};
 use serde_json::{Value, json};
+use stack::{GUARD, RedisServer};
 use tempfile::TempDir;
 use wire::{BatchId, BatchState};
 
-/// How long a wait may take before it counts as failed.
-pub(crate) const GUARD: Duration = Duration::from_secs(30);
-
-/// A `redis-server` on a free port, killed on drop.
-pub(crate) struct Redis {
-    port: u16,
-    process: Child,
-}
-
-impl Redis {
-    pub(crate) fn start() -> Self {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-        let process = Command::new("redis-server")
-            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", &port.to_string()])
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server is not on the PATH: `cargo xtask test` installs it");
-        let begun = Instant::now();
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-            assert!(begun.elapsed() < GUARD, "redis-server does not listen");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Self { port, process }
-    }
-
-    pub(crate) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-    }
-}
-
 pub(crate) struct World {
-    pub redis: Redis,
+    pub redis: RedisServer,
     pub dir: TempDir,
     pub service: Service,
 }
 
 /// The settings of a service with its files in `dir`, and these over the defaults.
-pub(crate) fn config(redis: &Redis, dir: &TempDir, variables: &[(&str, &str)]) -> Config {
+pub(crate) fn config(redis: &RedisServer, dir: &TempDir, variables: &[(&str, &str)]) -> Config {
     Config::from_lookup(|name| {
         let given = variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
         given.or_else(|| match name {
             "PHOTO_WORKER_LISTEN" => Some("127.0.0.1:0".to_owned()),
-            "REDIS_URL" => Some(redis.url()),
+            "REDIS_URL" => Some(redis.url().to_owned()),
             "DATABASE_URL" => Some(database_url(dir)),
             "PHOTO_DIR" => Some(dir.path().join("photos").display().to_string()),
             _ => None,
@@ -80,7 +39,7 @@ pub(crate) fn database_url(dir: &TempDir) -> String {
 
 impl World {
     pub(crate) async fn start(variables: &[(&str, &str)]) -> Self {
-        let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
+        let (redis, dir) = (RedisServer::start().await.unwrap(), tempfile::tempdir().unwrap());
         let service = Service::start(&config(&redis, &dir, variables)).await.unwrap();
         Self { redis, dir, service }
     }
@@ -95,8 +54,8 @@ impl World {
     }
 }
 
-pub(crate) async fn watched(redis: &Redis, batch: &str) -> Vec<BatchState> {
-    let publisher = Publisher::builder(&redis.url()).connect().await.unwrap();
+pub(crate) async fn watched(redis: &RedisServer, batch: &str) -> Vec<BatchState> {
+    let publisher = Publisher::builder(redis.url()).connect().await.unwrap();
     let states = publisher.watch(&BatchId::new(batch).unwrap());
     tokio::time::timeout(GUARD, states.collect()).await.expect("the batch ends")
 }

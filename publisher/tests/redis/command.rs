@@ -3,15 +3,15 @@
 use std::process::Output;
 
 use batchcast_publisher::{BatchStatus, Publisher};
+use stack::RedisServer;
 use tokio::process::Command;
 
 use crate::{
-    server::Server,
     states::{EPOCH, batch, changes, state},
     within,
 };
 
-async fn batchcast(server: &Server, arguments: &[&str]) -> Output {
+async fn batchcast(server: &RedisServer, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_batchcast"));
     command.args(arguments).env("REDIS_URL", server.url()).env_remove("KEY_PREFIX").kill_on_drop(true);
     within("the command ends", command.output()).await.unwrap()
@@ -19,8 +19,8 @@ async fn batchcast(server: &Server, arguments: &[&str]) -> Output {
 
 #[tokio::test]
 async fn watch_prints_the_progress_and_exits_by_how_the_batch_ended() {
-    let server = Server::start().await;
-    let publisher = Publisher::builder(&server.url()).connect().await.unwrap();
+    let server = RedisServer::start().await.unwrap();
+    let publisher = Publisher::builder(server.url()).connect().await.unwrap();
     publisher.publish(changes(&state(&batch("done"), EPOCH, 2, 2), None)).await.unwrap();
     let mut cancelled = changes(&state(&batch("cut"), EPOCH, 1, 2), None);
     cancelled.head.status = BatchStatus::Cancelled;
@@ -34,8 +34,8 @@ async fn watch_prints_the_progress_and_exits_by_how_the_batch_ended() {
 
 #[tokio::test]
 async fn invalidate_deletes_and_bad_usage_exits_with_2() {
-    let server = Server::start().await;
-    let publisher = Publisher::builder(&server.url()).connect().await.unwrap();
+    let server = RedisServer::start().await.unwrap();
+    let publisher = Publisher::builder(server.url()).connect().await.unwrap();
     publisher.publish(changes(&state(&batch("a"), EPOCH, 1, 2), None)).await.unwrap();
     assert_eq!(batchcast(&server, &["invalidate", "a"]).await.status.code(), Some(0));
     assert_eq!(publisher.cached(&batch("a")).await.unwrap(), None);

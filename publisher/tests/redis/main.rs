@@ -8,15 +8,13 @@ mod notify;
 mod other_languages;
 mod replies;
 mod rights;
-mod server;
 mod source;
 mod states;
 mod watching;
 
 use std::time::Duration;
 
-/// How long a wait may take before it counts as failed. Generous: it only decides how long a failure takes to be told.
-const GUARD: Duration = Duration::from_secs(30);
+use stack::GUARD;
 
 /// Waits for `future`, and fails loudly instead of hanging.
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {

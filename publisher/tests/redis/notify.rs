@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use batchcast_publisher::{PublishError, Publisher};
 use futures::StreamExt;
+use stack::{GUARD, RedisServer};
 
 use crate::{
-    GUARD, eventually,
-    server::Server,
+    eventually,
     source::Memory,
     states::{EPOCH, batch, state},
     within,
@@ -15,9 +15,9 @@ use crate::{
 
 #[tokio::test]
 async fn a_burst_of_notifications_is_few_updates_and_the_last_state_always_leaves() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await.unwrap();
     let (source, id) = (Memory::default(), batch("a"));
-    let publisher = Publisher::builder(&server.url()).source(source.clone()).connect().await.unwrap();
+    let publisher = Publisher::builder(server.url()).source(source.clone()).connect().await.unwrap();
     for version in 1..=1_000 {
         source.commit(state(&id, EPOCH, version, 1_001));
         publisher.notify(&id);
@@ -36,10 +36,10 @@ async fn a_burst_of_notifications_is_few_updates_and_the_last_state_always_leave
 
 #[tokio::test]
 async fn a_final_notify_leaves_without_the_pause() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await.unwrap();
     let (source, id) = (Memory::default(), batch("a"));
     // A pause longer than the guard: only a send that skips it can arrive.
-    let builder = Publisher::builder(&server.url()).source(source.clone()).coalesce(GUARD * 10);
+    let builder = Publisher::builder(server.url()).source(source.clone()).coalesce(GUARD * 10);
     let publisher = builder.connect().await.unwrap();
     let mut states = publisher.watch(&id);
     source.commit(state(&id, EPOCH, 1, 2));
@@ -53,9 +53,9 @@ async fn a_final_notify_leaves_without_the_pause() {
 
 #[tokio::test]
 async fn closing_sends_what_waits() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await.unwrap();
     let (source, id) = (Memory::default(), batch("a"));
-    let builder = Publisher::builder(&server.url()).source(source.clone()).coalesce(GUARD * 10);
+    let builder = Publisher::builder(server.url()).source(source.clone()).coalesce(GUARD * 10);
     let publisher = builder.connect().await.unwrap();
     source.commit(state(&id, EPOCH, 1, 3));
     publisher.notify(&id);
@@ -70,10 +70,10 @@ async fn closing_sends_what_waits() {
 
 #[tokio::test]
 async fn an_unchanged_source_sends_nothing() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await.unwrap();
     let (source, id) = (Memory::default(), batch("a"));
     source.commit(state(&id, EPOCH, 1, 3));
-    let builder = Publisher::builder(&server.url()).source(source.clone()).coalesce(Duration::ZERO);
+    let builder = Publisher::builder(server.url()).source(source.clone()).coalesce(Duration::ZERO);
     let publisher = builder.connect().await.unwrap();
     publisher.notify(&id);
     eventually("the first arrives", async || publisher.cached(&id).await.unwrap()).await;
@@ -85,11 +85,11 @@ async fn an_unchanged_source_sends_nothing() {
 
 #[tokio::test]
 async fn resync_publishes_what_the_source_calls_unsettled() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await.unwrap();
     let source = Memory::default();
     let states = [state(&batch("open"), EPOCH, 1, 3), state(&batch("ended"), EPOCH, 3, 3)];
     states.iter().for_each(|state| source.commit(state.clone()));
-    let publisher = Publisher::builder(&server.url()).source(source).connect().await.unwrap();
+    let publisher = Publisher::builder(server.url()).source(source).connect().await.unwrap();
     assert_eq!(publisher.resync().await.unwrap(), 2);
     for state in states {
         let id = &state.head().batch_id;
@@ -99,11 +99,11 @@ async fn resync_publishes_what_the_source_calls_unsettled() {
 
 #[tokio::test]
 async fn a_failing_source_is_asked_again() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await.unwrap();
     let (source, id) = (Memory::default(), batch("a"));
     source.commit(state(&id, EPOCH, 1, 3));
     source.fail(2);
-    let publisher = Publisher::builder(&server.url()).source(source).connect().await.unwrap();
+    let publisher = Publisher::builder(server.url()).source(source).connect().await.unwrap();
     publisher.notify(&id);
     eventually("it arrives", async || publisher.cached(&id).await.unwrap()).await;
     assert_eq!(publisher.metrics().failed, 2);

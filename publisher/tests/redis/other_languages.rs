@@ -4,17 +4,18 @@ use std::{path::Path, process::Stdio};
 
 use batchcast_publisher::{BatchStatus, Publisher};
 use futures::StreamExt;
+use stack::RedisServer;
 use tokio::process::Command;
 
-use crate::{server::Server, states::batch, within};
+use crate::{states::batch, within};
 
 #[tokio::test]
 async fn the_node_example_publishes_a_batch_from_start_to_end() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let ioredis = root.join("node_modules/ioredis");
     assert!(ioredis.exists(), "ioredis is not installed: `cargo xtask test` installs it (or `npm ci`)");
-    let server = Server::start().await;
-    let publisher = Publisher::builder(&server.url()).connect().await.unwrap();
+    let server = RedisServer::start().await.unwrap();
+    let publisher = Publisher::builder(server.url()).connect().await.unwrap();
     let mut states = publisher.watch(&batch("from-node"));
     let mut node = Command::new("node")
         .args(["examples/node/publish.mjs", "from-node", "6"])

@@ -2,9 +2,9 @@
 
 use batchcast_publisher::{PublishError, Publisher};
 use futures::StreamExt;
+use stack::RedisServer;
 
 use crate::{
-    server::Server,
     states::{EPOCH, batch, changes, state},
     within,
 };
@@ -19,10 +19,10 @@ fn documented_rule() -> Vec<String> {
 
 #[tokio::test]
 async fn the_documented_rule_is_enough_for_everything_and_for_nothing_else() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await.unwrap();
     let rule = documented_rule();
     let words: Vec<&str> = ["ACL", "SETUSER", "publisher"].into_iter().chain(rule.iter().map(String::as_str)).collect();
-    server.run::<()>(&words).await;
+    server.run::<()>(&words).await.unwrap();
     let url = server.url().replace("redis://", "redis://publisher:secret@");
     let (publisher, id) = (Publisher::builder(&url).connect().await.unwrap(), batch("a"));
 
@@ -41,7 +41,7 @@ async fn the_documented_rule_is_enough_for_everything_and_for_nothing_else() {
 
 #[tokio::test]
 async fn a_wrong_password_is_told_and_not_shown() {
-    let server = Server::start().await;
+    let server = RedisServer::start().await.unwrap();
     let url = server.url().replace("redis://", "redis://publisher:not-the-password@");
     let publisher = Publisher::builder(&url).connect().await.unwrap();
     let error = publisher.cached(&batch("a")).await.unwrap_err();

@@ -1,0 +1,108 @@
+//! A Redis on its own, for the tests of one part.
+
+use anyhow::{Context, Result};
+use redis::FromRedisValue;
+use redis::aio::{MultiplexedConnection, PubSub};
+use tempfile::TempDir;
+
+use crate::{Part, ports, redis_server};
+
+/// A `redis-server` that keeps nothing on disk, killed on drop. Its port stays its own while it is down.
+#[derive(Debug)]
+pub struct RedisServer {
+    part: Part,
+    _dir: TempDir,
+}
+
+impl RedisServer {
+    /// A server that answers.
+    ///
+    /// # Errors
+    /// When `redis-server` is missing or does not start: then with the end of its log.
+    pub async fn start() -> Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// A server that answers, with further options of its command line.
+    ///
+    /// # Errors
+    /// As [`RedisServer::start`].
+    pub async fn start_with(options: &[&str]) -> Result<Self> {
+        let mut server = Self::stopped()?;
+        server.part.program.args.extend(options.iter().map(Into::into));
+        server.restart().await?;
+        Ok(server)
+    }
+
+    /// An address at which nothing listens yet; [`RedisServer::restart`] changes that.
+    ///
+    /// # Errors
+    /// When `redis-server` is missing.
+    pub fn stopped() -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let part = redis_server(dir.path(), ports::free()?)?;
+        Ok(Self { part, _dir: dir })
+    }
+
+    /// Kills it, if it runs, and starts it empty at the same address.
+    ///
+    /// # Errors
+    /// As [`RedisServer::start`].
+    pub async fn restart(&mut self) -> Result<()> {
+        self.kill();
+        self.part.start().await
+    }
+
+    /// Kills it at once.
+    pub fn kill(&mut self) {
+        self.part.kill();
+    }
+
+    /// The address, with its scheme.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        self.part.url()
+    }
+
+    /// A connection of its own.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn connect(&self) -> Result<MultiplexedConnection> {
+        let connection = self.client()?.get_multiplexed_async_connection().await;
+        connection.context("cannot connect to redis-server")
+    }
+
+    /// Runs one command, given as its words.
+    ///
+    /// # Errors
+    /// When the server does not answer, answers with an error, or with something else than a `T`.
+    pub async fn run<T: FromRedisValue>(&self, words: &[&str]) -> Result<T> {
+        let mut command = redis::Cmd::new();
+        command.arg(words);
+        command.query_async(&mut self.connect().await?).await.with_context(|| format!("{words:?} failed"))
+    }
+
+    /// The messages of a channel, from now on.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn messages(&self, channel: &str) -> Result<PubSub> {
+        let mut messages = self.client()?.get_async_pubsub().await?;
+        messages.subscribe(channel).await?;
+        Ok(messages)
+    }
+
+    /// How many connections subscribe to a channel.
+    ///
+    /// # Errors
+    /// As [`RedisServer::run`].
+    pub async fn subscriptions(&self, channel: &str) -> Result<u64> {
+        let (_, count): (String, u64) = self.run(&["PUBSUB", "NUMSUB", channel]).await?;
+        Ok(count)
+    }
+
+    fn client(&self) -> Result<redis::Client> {
+        Ok(redis::Client::open(self.url())?)
+    }
+}
