@@ -20,6 +20,8 @@ pub enum Item {
     Comment(String),
     /// The server asks to wait this long before reconnecting.
     Retry(Duration),
+    /// An event, a line or a comment stood here that is larger than the decoder holds.
+    TooLarge,
 }
 
 /// An event that has data; the others are not dispatched.
@@ -31,14 +33,6 @@ pub struct Event {
     pub event: String,
     /// The data, its lines joined by LF.
     pub data: String,
-}
-
-/// An event, a line or a comment is larger than the decoder holds. The stream cannot be read on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the stream has an event of more than {limit} bytes")]
-pub struct EventTooLarge {
-    /// The bound, in bytes.
-    pub limit: usize,
 }
 
 /// The state between two cuts of a stream.
@@ -55,7 +49,8 @@ pub struct Decoder {
     event: String,
     /// The lines of data so far, each with its LF.
     data: String,
-    overflowed: bool,
+    /// The current event is larger than `limit`: it is skipped up to the empty line that ends it.
+    too_large: bool,
 }
 
 impl Default for Decoder {
@@ -65,7 +60,7 @@ impl Default for Decoder {
 }
 
 impl Decoder {
-    /// A decoder that holds at most `limit` bytes of one event.
+    /// A decoder that holds at most `limit` bytes of one event, beside the last id.
     pub fn with_limit(limit: usize) -> Self {
         Self {
             limit,
@@ -75,15 +70,12 @@ impl Decoder {
             id: String::new(),
             event: String::new(),
             data: String::new(),
-            overflowed: false,
+            too_large: false,
         }
     }
 
     /// Reads the next bytes and appends to `items` what they complete.
-    ///
-    /// # Errors
-    /// [`EventTooLarge`], from then on always; `items` has what was complete before.
-    pub fn decode(&mut self, mut bytes: &[u8], items: &mut Vec<Item>) -> Result<(), EventTooLarge> {
+    pub fn decode(&mut self, mut bytes: &[u8], items: &mut Vec<Item>) {
         loop {
             if self.after_cr && !bytes.is_empty() {
                 self.after_cr = false;
@@ -92,7 +84,7 @@ impl Decoder {
             let Some(end) = bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n')) else {
                 return self.hold(bytes);
             };
-            self.hold(&bytes[..end])?;
+            self.hold(&bytes[..end]);
             self.after_cr = bytes[end] == b'\r';
             bytes = &bytes[end + 1..];
             // Taken out and put back, so that its memory serves the next line.
@@ -103,14 +95,18 @@ impl Decoder {
         }
     }
 
-    fn hold(&mut self, bytes: &[u8]) -> Result<(), EventTooLarge> {
-        let held = self.line.len() + self.id.len() + self.event.len() + self.data.len();
-        if self.overflowed || held + bytes.len() > self.limit {
-            self.overflowed = true;
-            return Err(EventTooLarge { limit: self.limit });
+    fn hold(&mut self, bytes: &[u8]) {
+        let held = self.line.len() + self.event.len() + self.data.len();
+        if held + bytes.len() > self.limit {
+            self.too_large = true;
+            (self.event, self.data) = (String::new(), String::new());
         }
-        self.line.extend_from_slice(bytes);
-        Ok(())
+        if self.too_large {
+            // One byte tells enough: that the line is not empty. The memory of a large one is given back.
+            self.line = self.line.first().or(bytes.first()).copied().into_iter().collect();
+        } else {
+            self.line.extend_from_slice(bytes);
+        }
     }
 
     fn take_line(&mut self, line: &[u8]) -> Option<Item> {
@@ -118,6 +114,9 @@ impl Decoder {
         let line = if first { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line };
         if line.is_empty() {
             return self.dispatch();
+        }
+        if self.too_large {
+            return None;
         }
         let line = String::from_utf8_lossy(line);
         let (field, value) = line.split_once(':').unwrap_or((&line, ""));
@@ -146,6 +145,9 @@ impl Decoder {
     }
 
     fn dispatch(&mut self) -> Option<Item> {
+        if std::mem::take(&mut self.too_large) {
+            return Some(Item::TooLarge);
+        }
         let event = std::mem::take(&mut self.event);
         let mut data = std::mem::take(&mut self.data);
         data.pop()?;
@@ -160,7 +162,7 @@ mod tests {
 
     fn decode(bytes: &[u8]) -> Vec<Item> {
         let mut items = Vec::new();
-        Decoder::default().decode(bytes, &mut items).unwrap();
+        Decoder::default().decode(bytes, &mut items);
         items
     }
 
@@ -223,20 +225,23 @@ mod tests {
     }
 
     #[test]
-    fn an_event_over_the_limit_is_an_error_for_good() {
+    fn an_event_over_the_limit_is_skipped_and_the_next_one_read() {
         let mut decoder = Decoder::with_limit(20);
         let mut items = Vec::new();
-        decoder.decode(b"data: 1\n\ndata: 0123456\n", &mut items).unwrap();
-        assert_eq!(decoder.decode(b"data: 0123456", &mut items), Err(EventTooLarge { limit: 20 }));
-        assert_eq!(decoder.decode(b"\n\n", &mut items), Err(EventTooLarge { limit: 20 }));
-        assert_eq!(items, [message("1")]);
+        decoder.decode(b"data: 1\n\nid: 7\ndata: 0123456\n", &mut items);
+        decoder.decode(b"data: 0123456\nevent: x\n\ndata: 2\n\n", &mut items);
+        assert_eq!(items, [message("1"), Item::TooLarge, event("7", "message", "2")]);
     }
 
     #[test]
     fn a_line_without_an_end_is_bounded() {
         let mut decoder = Decoder::with_limit(100);
-        let outcome = (0..).find_map(|_| decoder.decode(b"0123456789", &mut Vec::new()).err());
-        assert_eq!(outcome, Some(EventTooLarge { limit: 100 }));
-        assert!(decoder.line.len() <= 100);
+        let mut items = Vec::new();
+        for _ in 0..1_000 {
+            decoder.decode(b"0123456789", &mut items);
+            assert!(decoder.line.len() <= 100);
+        }
+        decoder.decode(b"\n\ndata: 1\n\n", &mut items);
+        assert_eq!(items, [Item::TooLarge, message("1")]);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use redis_rest::event_stream::{Decoder, Item};
 use reqwest::header::ACCEPT;
 use reqwest::{Client, Response, StatusCode};
@@ -71,7 +71,7 @@ impl Viewer {
     async fn of(response: Response) -> Result<Self> {
         let status = response.status();
         if status != StatusCode::OK {
-            anyhow::bail!("the stream answers {status}: {}", response.text().await.unwrap_or_default());
+            bail!("the stream answers {status}: {}", response.text().await.unwrap_or_default());
         }
         Ok(Self {
             response,
@@ -149,9 +149,10 @@ impl Viewer {
 
     fn take(&mut self, bytes: &[u8], received: SystemTime) -> Result<()> {
         let mut items = Vec::new();
-        self.decoder.decode(bytes, &mut items)?;
+        self.decoder.decode(bytes, &mut items);
         for item in items {
             match item {
+                Item::TooLarge => bail!("an event of more than {MAX_EVENT_BYTES} bytes"),
                 Item::Comment(comment) => self.comments.push(comment),
                 Item::Retry(wait) => self.retry = Some(wait),
                 Item::Event(event) => {

@@ -20,6 +20,9 @@ use crate::{log, redis::refused};
 /// Bytes of one upstream event: the largest message, with room for what frames it.
 const MAX_EVENT_BYTES: usize = wire::limits::MAX_MESSAGE_BYTES + 4 * 1024;
 
+/// What else comes is as good as a message that is not understood: counted, and the hash is read.
+const NOT_UNDERSTOOD: Input<'static> = Input::Message(b"");
+
 /// An open subscription; dropping it ends the request.
 pub(super) struct Upstream {
     controller: Option<AbortController>,
@@ -82,7 +85,7 @@ impl Listener {
         let mut body = response.stream().map_err(words)?;
         let (mut decoder, mut items) = (Decoder::with_limit(MAX_EVENT_BYTES), Vec::new());
         while let Some(chunk) = body.next().await {
-            decoder.decode(&chunk.map_err(words)?, &mut items).map_err(|error| error.to_string())?;
+            decoder.decode(&chunk.map_err(words)?, &mut items);
             items.drain(..).for_each(|item| self.item(&item));
         }
         Err("the stream ended".into())
@@ -94,9 +97,10 @@ impl Listener {
             Item::Event(event) => match Frame::parse(&event.data) {
                 Ok(Frame::Subscribed { .. }) => self.feed(Input::Confirmed),
                 Ok(Frame::Message { payload, .. }) => self.feed(Input::Message(payload.as_bytes())),
-                // Not what was subscribed to: as good as a message that is not understood.
-                Ok(_) | Err(_) => self.feed(Input::Message(b"")),
+                // Not what was subscribed to.
+                Ok(_) | Err(_) => self.feed(NOT_UNDERSTOOD),
             },
+            Item::TooLarge => self.feed(NOT_UNDERSTOOD),
             Item::Comment(_) | Item::Retry(_) => {}
         }
     }

@@ -136,7 +136,7 @@ impl Stream {
         while self.items.is_empty() {
             let chunk = within("the next event", self.response.chunk()).await.unwrap()?;
             let mut items = Vec::new();
-            self.decoder.decode(&chunk, &mut items).unwrap();
+            self.decoder.decode(&chunk, &mut items);
             self.items.extend(items);
         }
         self.items.pop_front()
