@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use publisher::{
     BatchId, BatchStatus, Changes, Counts, Head, Photo, PhotoId, PhotoStatus, Position, Published, Publisher,
 };
+use redis::AsyncCommands;
 use stack::Stack;
 
 pub(crate) struct Feed {
@@ -24,7 +25,8 @@ impl Feed {
         let epoch = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
         let mut feed = Self { publisher, id: id.parse()?, epoch, version: 0, total, completed: 0 };
         let photos = (0..total).map(|n| feed.photo(n, PhotoStatus::Queued)).collect::<Result<_>>()?;
-        feed.step(None, photos).await?;
+        let changes = feed.step(None, photos)?;
+        feed.publish(changes).await?;
         Ok(feed)
     }
 
@@ -34,10 +36,16 @@ impl Feed {
 
     /// Completes the next photo; with the last one the batch ends.
     pub(crate) async fn complete_one(&mut self) -> Result<Position> {
-        let since = self.position()?;
-        let photo = self.photo(self.completed, PhotoStatus::Completed)?;
-        self.completed += 1;
-        self.step(Some(since), vec![photo]).await
+        let changes = self.completion()?;
+        self.publish(changes).await
+    }
+
+    /// Completes the next photo on the channel alone: Redis stores nothing of it. Whoever shows this position has
+    /// received everything that was sent on the channel before.
+    pub(crate) async fn announce_one(&mut self, redis: &mut impl AsyncCommands) -> Result<Position> {
+        let changes = self.completion()?;
+        let () = redis.publish(format!("batch:{}", self.id), wire::message::changes(&changes, 0)).await?;
+        self.position()
     }
 
     pub(crate) async fn complete_all(&mut self) -> Result<()> {
@@ -52,7 +60,14 @@ impl Feed {
         Ok(Photo { photo_id, status, version: self.version + 1, result: None, error: None })
     }
 
-    async fn step(&mut self, since: Option<Position>, photos: Vec<Photo>) -> Result<Position> {
+    fn completion(&mut self) -> Result<Changes> {
+        let since = self.position()?;
+        let photo = self.photo(self.completed, PhotoStatus::Completed)?;
+        self.completed += 1;
+        self.step(Some(since), vec![photo])
+    }
+
+    fn step(&mut self, since: Option<Position>, photos: Vec<Photo>) -> Result<Changes> {
         self.version += 1;
         let position = self.position()?;
         let (total, completed) = (self.total, self.completed);
@@ -64,7 +79,12 @@ impl Feed {
         let counts = Counts { total, queued: total - completed, processing: 0, completed, failed: 0 };
         let updated_at = "2026-11-22T23:10:30.082Z".to_owned();
         let head = Head { batch_id: self.id.clone(), position, status, counts, updated_at };
-        let published = self.publisher.publish(Changes { since, head, photos, owner: None }).await?;
+        Ok(Changes { since, head, photos, owner: None })
+    }
+
+    async fn publish(&self, changes: Changes) -> Result<Position> {
+        let position = changes.head.position;
+        let published = self.publisher.publish(changes).await?;
         ensure!(published == Published::Applied, "{published:?}");
         Ok(position)
     }

@@ -1,8 +1,9 @@
 //! Cached reads.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use redis::AsyncCommands;
 use reqwest::StatusCode;
-use stack::Stack;
+use stack::{GUARD, Stack, eventually};
 
 use crate::feed::Feed;
 
@@ -61,10 +62,19 @@ async fn what_redis_lost_comes_from_the_origin_once_and_stands_in_redis_again() 
     let stack = Stack::builder().edge_var("ACTIVE_TTL_SECS", "0").start().await?;
     let api = stack.api();
     let batch = api.create_batch("project", &[("a.jpg".into(), 3)]).await?;
-    let mut redis = stack.redis_connection().await?;
-    redis::cmd("FLUSHALL").query_async::<()>(&mut redis).await?;
+    let redis = stack.redis_connection().await?;
+    let key = format!("batch:progress:{}", batch.batch_id);
+    let stored = async || {
+        let exists: bool = redis.clone().exists(&key).await?;
+        ensure!(exists, "Redis does not hold the batch");
+        Ok(())
+    };
+    // The photo worker publishes after it has answered, and the edge fills Redis after it has.
+    eventually(GUARD, stored).await?;
+    redis::cmd("FLUSHALL").query_async::<()>(&mut redis.clone()).await?;
     let miss = api.read(&batch.batch_id).await?;
     assert_eq!((miss.cache.as_str(), miss.source.as_str()), ("MISS", "origin"));
+    eventually(GUARD, stored).await?;
     let hit = api.read(&batch.batch_id).await?;
     assert_eq!((hit.cache.as_str(), hit.source.as_str()), ("HIT", "redis"));
     assert_eq!((hit.etag, stack.origin_reads().await?), (miss.etag, 1));
