@@ -7,7 +7,8 @@ use tempfile::TempDir;
 
 use crate::{Part, ports, redis_server};
 
-/// A `redis-server` that keeps nothing on disk, killed on drop. Its port stays its own while it is down.
+/// A `redis-server` that keeps nothing on disk, killed on drop. While it is down, no outgoing connection can come to
+/// sit on its port: see [`ports`].
 #[derive(Debug)]
 pub struct RedisServer {
     part: Part,

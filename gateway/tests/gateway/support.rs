@@ -1,13 +1,13 @@
 //! Starts the real parts, each stopped on drop, and waits for conditions instead of for time.
 
+use anyhow::ensure;
 use redis_rest::event_stream::{Decoder, Item};
 use serde_json::Value;
-use stack::{GUARD, RedisServer};
+use stack::{GUARD, RedisServer, eventually};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 pub(crate) const TOKEN: &str = "test-token";
 
@@ -18,12 +18,11 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
 
 /// Asks until the answer is yes. For conditions that nothing announces.
 pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    within(what, async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await;
+    let check = async || {
+        ensure!(holds().await, "not so yet");
+        Ok(())
+    };
+    within(what, eventually(GUARD, check)).await.unwrap();
 }
 
 /// The built command, on free ports.

@@ -9,9 +9,8 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use tempfile::TempDir;
-
 use stack::RedisServer;
+use tempfile::TempDir;
 
 use crate::world::database_url;
 

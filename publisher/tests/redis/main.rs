@@ -12,8 +12,7 @@ mod source;
 mod states;
 mod watching;
 
-use std::time::Duration;
-
+use anyhow::Context as _;
 use stack::GUARD;
 
 /// Waits for `future`, and fails loudly instead of hanging.
@@ -24,13 +23,6 @@ async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
 
 /// Looks again and again until `check` gives a value.
 async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
-    let looking = async {
-        loop {
-            if let Some(value) = check().await {
-                return value;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    within(what, looking).await
+    let check = async || check().await.context("not so yet");
+    within(what, stack::eventually(GUARD, check)).await.unwrap()
 }
