@@ -4,7 +4,9 @@
 export type Refusal = "missing" | "gone" | "denied" | "expired";
 
 export type Connection =
-  | { readonly state: "connecting" | "behind" | "stalled" | "ended" }
+  | { readonly state: "connecting" | "behind" | "ended" }
+  /** `away`: the server has closed the stream of a batch that stands still; the page looks in from time to time. */
+  | { readonly state: "stalled"; readonly away?: true }
   /** `cutOffSince` is kept until the first news: a busy server opens a stream only to say that it is busy. */
   | { readonly state: "live"; readonly cutOffSince?: number }
   | { readonly state: "reconnecting" | "busy"; readonly since: number }
@@ -22,6 +24,8 @@ export function afterSignal(current: Connection, signal: Signal, now: number): C
       // A server that has lost its own source may still send what it finds elsewhere: that is not live.
       return current.state === "behind" ? current : { state: "live" };
     case "lost":
+      // A stream of a standstill is closed on purpose, once. Lost again before it opened, it is a connection in trouble.
+      if (current.state === "stalled" && !current.away) return { state: "stalled", away: true };
       // A busy server closes the stream on purpose; being busy stays the better explanation.
       return isCutOff(current) ? current : { state: "reconnecting", since: now };
     case "busy":

@@ -23,6 +23,14 @@ test("news from a server that has lost its source is not live", () => {
   assert.deepEqual(after("open", "stale", "news", "fresh"), { state: "live" });
 });
 
+test("a standstill outlives the stream that the server closes, and the visits after it", () => {
+  assert.deepEqual(after("open", "stalled", "lost"), { state: "stalled", away: true });
+  assert.deepEqual(after("open", "stalled", "lost", "open", "stalled", "lost"), { state: "stalled", away: true });
+});
+
+test("a standstill whose stream does not open again is a lost connection", () =>
+  assert.equal(after("open", "stalled", "lost", "lost").state, "reconnecting"));
+
 test("news ends a standstill", () => assert.deepEqual(after("open", "stalled", "news"), { state: "live" }));
 
 test("a busy server that closes the stream is busy, not lost", () => {

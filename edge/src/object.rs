@@ -10,7 +10,7 @@ use std::{
     rc::Rc,
 };
 
-use hub::{Held, Room};
+use hub::{Forgotten, Held, Room};
 use wire::{BatchId, Position, Stored};
 use worker::{DurableObject, Env, Request, Response, State, durable_object};
 
@@ -90,6 +90,8 @@ struct Slot {
     room: Option<Room>,
     held: Option<Held>,
     upstream: Option<Upstream>,
+    /// Viewers were sent away because nothing had changed for long.
+    forgotten: Option<Forgotten>,
     fetching: Option<Fetching>,
     /// Reads leave the origin alone for a moment after it failed.
     origin_failure: Option<Failure>,
@@ -158,14 +160,27 @@ impl Object {
         match self.read_for_viewer(batch, seen).await {
             Ok(stored) => match stored.filter(|stored| may_see(caller, stored)) {
                 Some(stored) if stored.state.is_terminal() => streams::ended(&stored.state, seen),
+                Some(stored) if self.is_forgotten(batch, &stored, seen) => streams::forgotten(),
                 Some(stored) => self.watch(batch, stored, seen, request),
                 None => reply::problem(&Problem::unknown_batch(batch)),
             },
             Err(outage) => {
                 log::refused(batch, &outage);
+                self.counted.borrow_mut().counters.busy_outage += 1;
                 entry::busy()
             }
         }
+    }
+
+    /// Whether this viewer was sent away because nothing had changed for long, and nothing has since.
+    fn is_forgotten(&self, batch: &BatchId, stored: &Stored, seen: Option<Position>) -> bool {
+        let covers = |slot: &mut Slot| {
+            let forgotten = slot.forgotten.as_mut().filter(|_| slot.room.is_none())?;
+            Some(forgotten.covers(stored.state.position(), seen, now()))
+        };
+        let forgotten = self.slot(batch, covers).unwrap_or(false);
+        self.counted.borrow_mut().counters.forgotten += u64::from(forgotten);
+        forgotten
     }
 
     /// What a viewer that has seen `seen` is let in with: a room that has a state is good enough, for it catches up by
@@ -201,7 +216,8 @@ impl Object {
             let (config, now) = (&self.settings.hub, now());
             batches.retain(|_, slot| {
                 let young = slot.held.as_ref().is_some_and(|held| held.is_fresh(config, now));
-                slot.room.is_some() || slot.fetching.is_some() || young
+                let awaited = slot.forgotten.is_some_and(|forgotten| forgotten.is_awaited(now));
+                slot.room.is_some() || slot.fetching.is_some() || young || awaited
             });
             self.purge_at.set((2 * batches.len()).max(FEW_BATCHES));
         }

@@ -24,6 +24,8 @@ const END_PATIENCE: Millis = 30_000;
 const RETRY_BASE: Millis = 2_000;
 const RETRY_PER_VIEWER: Millis = 5;
 const RETRY_SPREAD: Millis = 30_000;
+/// When a tab looks in again that was sent away because nothing had changed for long, in milliseconds.
+pub const FORGOTTEN_RETRY: Millis = 60_000;
 
 #[derive(Debug, Default)]
 pub(crate) struct Audience {
@@ -120,8 +122,12 @@ impl Audience {
     }
 
     fn retry(&self, rng: &mut fastrand::Rng) -> String {
-        let spread = (self.len() as u64 * RETRY_PER_VIEWER).min(RETRY_SPREAD);
-        event::retry(RETRY_BASE + rng.u64(0..=spread))
+        event::retry(RETRY_BASE + rng.u64(0..=self.spread()))
+    }
+
+    /// Over how long the returns of all viewers are spread.
+    fn spread(&self) -> Millis {
+        (self.len() as u64 * RETRY_PER_VIEWER).min(RETRY_SPREAD)
     }
 
     pub(crate) fn leave(&mut self, id: ViewerId) {
@@ -138,7 +144,7 @@ impl Audience {
             let (bytes, viewers) = (self.encode(shown, sweep), to.len() as u64);
             counters.events += if ended { 2 * viewers } else { viewers };
             if let (Some(at), Some(_)) = (sweep.at, shown) {
-                counters.latency(now.saturating_sub(at), viewers);
+                counters.latency(at, now, viewers);
             }
             let let_go = if ended { to.clone() } else { Vec::new() };
             out.push(Output::Write { to, bytes });
@@ -245,12 +251,35 @@ impl Audience {
 
     /// The batch is gone: tells it and ends every stream.
     pub(crate) fn dismiss(&mut self, moment: Moment<'_>, counters: &mut Counters, out: &mut Vec<Output>) {
-        let mut ids: Vec<ViewerId> = self.viewers.drain().map(|(id, _)| id).collect();
-        ids.sort_unstable();
+        let ids = self.drain();
         let to: Vec<ViewerId> = ids.iter().copied().filter(|id| (moment.can_take)(*id)).collect();
         counters.events += to.len() as u64;
         write(to, event::GONE, out);
         out.extend(ids.into_iter().map(Output::Close));
+    }
+
+    /// Nothing has changed for long: everyone is sent away, to look in later. They do not all come back at once.
+    pub(crate) fn forget(
+        &mut self,
+        moment: Moment<'_>,
+        rng: &mut fastrand::Rng,
+        counters: &mut Counters,
+        out: &mut Vec<Output>,
+    ) {
+        let spread = self.spread();
+        for id in self.drain() {
+            if (moment.can_take)(id) {
+                write(vec![id], &event::retry(FORGOTTEN_RETRY + rng.u64(0..=spread)), out);
+            }
+            counters.forgotten += 1;
+            out.push(Output::Close(id));
+        }
+    }
+
+    fn drain(&mut self) -> Vec<ViewerId> {
+        let mut ids: Vec<ViewerId> = self.viewers.drain().map(|(id, _)| id).collect();
+        ids.sort_unstable();
+        ids
     }
 
     /// Breaks the silence of streams that were quiet for `keep_alive`. A viewer beside whom the viewers have doubled is
@@ -297,9 +326,7 @@ impl Audience {
     /// Cuts those who could not be shown the batch's end for long enough.
     pub(crate) fn lose_patience(&mut self, now: Millis, out: &mut Vec<Output>) {
         if self.ended_at.is_some_and(|at| now >= at + END_PATIENCE) {
-            let mut ids: Vec<ViewerId> = self.viewers.drain().map(|(id, _)| id).collect();
-            ids.sort_unstable();
-            out.extend(ids.into_iter().map(Output::Cut));
+            out.extend(self.drain().into_iter().map(Output::Cut));
         }
     }
 

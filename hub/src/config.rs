@@ -17,6 +17,10 @@ pub struct Config {
     pub keep_alive: Millis,
     /// `STALL_AFTER_SECS`, 120: viewers are told when nothing has changed for so long.
     pub stall_after: Millis,
+    /// `FORGET_AFTER_SECS`, 600: when nothing has changed for so long, viewers are sent away, to look in once a minute.
+    pub forget_after: Millis,
+    /// `MAX_VIEWERS`, 10,000: how many may watch one batch; who comes then is told `busy`.
+    pub max_viewers: usize,
     /// `FLUSH_MS`, 20: the shortest pause between two writes to the same viewers.
     pub flush: Millis,
 }
@@ -36,6 +40,8 @@ pub struct ConfigError {
 }
 
 const DAY_SECS: u64 = 24 * 60 * 60;
+/// More than one object could write to in a sweep of ten seconds.
+const MOST_VIEWERS: u64 = 100_000;
 
 impl Default for Config {
     fn default() -> Self {
@@ -46,6 +52,8 @@ impl Default for Config {
             ping: 20_000,
             keep_alive: 15_000,
             stall_after: 120_000,
+            forget_after: 600_000,
+            max_viewers: 10_000,
             flush: 20,
         }
     }
@@ -59,6 +67,9 @@ impl Config {
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let default = Self::default();
         let secs = |name, default, least| number(&lookup, name, default / 1_000, least, DAY_SECS).map(|n| n * 1_000);
+        let count = |name, default, least, most| {
+            number(&lookup, name, default as u64, least, most).map(|n| usize::try_from(n).unwrap_or(usize::MAX))
+        };
         Ok(Self {
             active_ttl: secs("ACTIVE_TTL_SECS", default.active_ttl, 0)?,
             idle_ttl: secs("IDLE_TTL_SECS", default.idle_ttl, 0)?,
@@ -66,6 +77,8 @@ impl Config {
             ping: secs("PING_SECS", default.ping, 1)?,
             keep_alive: secs("KEEPALIVE_SECS", default.keep_alive, 1)?,
             stall_after: secs("STALL_AFTER_SECS", default.stall_after, 1)?,
+            forget_after: secs("FORGET_AFTER_SECS", default.forget_after, 1)?,
+            max_viewers: count("MAX_VIEWERS", default.max_viewers, 1, MOST_VIEWERS)?,
             flush: number(&lookup, "FLUSH_MS", default.flush, 0, 10_000)?,
         })
     }

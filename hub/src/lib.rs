@@ -11,13 +11,16 @@ pub mod metrics;
 pub mod room;
 
 mod audience;
+mod forgotten;
 mod io;
 mod link;
 mod reading;
 
+pub use audience::FORGOTTEN_RETRY;
 pub use cache::{Answer, CacheResult, Held, Source};
 pub use config::{Config, ConfigError};
 pub use counters::Counters;
+pub use forgotten::Forgotten;
 pub use io::{Input, Output, Unanswered, ViewerId};
 pub use metrics::ObjectCounters;
 pub use room::Room;

@@ -23,6 +23,8 @@ pub(crate) struct Link {
     tries: u32,
     /// When the subscription last proved that it carries; at first, when the room was made from a read.
     proof_at: Millis,
+    /// A ping did not come back: until the next proof nothing is believed.
+    silent: bool,
     ping: Option<Ping>,
 }
 
@@ -54,7 +56,7 @@ pub(crate) enum Step {
 
 impl Link {
     pub(crate) fn new(now: Millis) -> Self {
-        Self { state: State::Closed, tries: 0, proof_at: now, ping: None }
+        Self { state: State::Closed, tries: 0, proof_at: now, silent: false, ping: None }
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -65,9 +67,9 @@ impl Link {
         self.state == State::Up
     }
 
-    /// Whether it proved itself within `trust`.
+    /// Whether it proved itself within `trust`, and no ping was lost since.
     pub(crate) fn is_trusted(&self, trust: Millis, now: Millis) -> bool {
-        now < self.proof_at + trust
+        !self.silent && now < self.proof_at + trust
     }
 
     pub(crate) fn proof_at(&self) -> Millis {
@@ -84,13 +86,13 @@ impl Link {
     pub(crate) fn confirmed(&mut self, now: Millis) {
         self.state = State::Up;
         self.ping = None;
-        self.proof_at = now;
+        (self.proof_at, self.silent) = (now, false);
     }
 
     /// Something came through the channel: only now is it a subscription that works.
     pub(crate) fn carried(&mut self, now: Millis) {
         self.tries = 0;
-        self.proof_at = self.proof_at.max(now);
+        (self.proof_at, self.silent) = (self.proof_at.max(now), false);
     }
 
     /// It ended or could not be opened. The next try comes after a pause with full jitter.
@@ -151,6 +153,7 @@ impl Link {
                 Some(Step::Subscribe)
             }
             State::Opening { .. } | State::Up => {
+                self.silent = self.state == State::Up;
                 self.failed(now, rng);
                 Some(Step::Unsubscribe)
             }
@@ -212,8 +215,14 @@ mod tests {
         link.ping("a".into(), 200);
         link.ping_answered(None);
         assert_eq!(link.wake(5_199, &mut rng()), None);
+        assert!(link.is_trusted(25_000, 5_199));
         assert_eq!(link.wake(5_200, &mut rng()), Some(Step::Unsubscribe));
         assert!(!link.is_up());
+        // What it proved before may be of no worth: messages may have been lost since.
+        assert!(!link.is_trusted(25_000, 5_200));
+        link.open(5_300);
+        link.confirmed(5_400);
+        assert!(link.is_trusted(25_000, 5_400));
     }
 
     #[test]

@@ -5,8 +5,8 @@
 //! with a time, and old ones are left out.
 
 use wire::metrics::{
-    CACHE_REQUESTS, CONFLATED, GAPS, LATENCY_BUCKETS_MS, ORIGIN_READS, PUBSUB_MESSAGES, REDIS_COMMANDS, ROOMS,
-    SSE_EVENTS, SSE_LATENCY, UPSTREAM_RECONNECTS, VIEWERS,
+    BUSY, CACHE_REQUESTS, CONFLATED, FORGOTTEN, GAPS, LATENCY_BUCKETS_MS, ORIGIN_READS, PUBSUB_MESSAGES,
+    REDIS_COMMANDS, ROOMS, SSE_EVENTS, SSE_LATENCY, SSE_LATENCY_CLAMPED, UPSTREAM_RECONNECTS, VIEWERS,
 };
 
 use crate::{CacheResult, Counters, Millis, Source};
@@ -29,6 +29,12 @@ pub struct ObjectCounters {
     pub redis_commands: u64,
     /// Reads made at the origin.
     pub origin_reads: u64,
+    /// Streams answered with `busy` because the batch has as many viewers as it may have.
+    pub busy_full: u64,
+    /// Streams answered with `busy` because neither Redis nor the origin answered.
+    pub busy_outage: u64,
+    /// Viewers that looked in again at a batch that had not changed for long, and were sent away again.
+    pub forgotten: u64,
     reads: [[u64; SOURCES.len()]; RESULTS.len()],
 }
 
@@ -45,6 +51,9 @@ impl ObjectCounters {
         self.rooms.add(&other.rooms);
         self.redis_commands += other.redis_commands;
         self.origin_reads += other.origin_reads;
+        self.busy_full += other.busy_full;
+        self.busy_outage += other.busy_outage;
+        self.forgotten += other.forgotten;
         for (mine, theirs) in self.reads.iter_mut().flatten().zip(other.reads.iter().flatten()) {
             *mine += theirs;
         }
@@ -57,6 +66,10 @@ impl ObjectCounters {
             (SSE_EVENTS.to_owned(), rooms.events),
             (CONFLATED.to_owned(), rooms.conflated),
             (GAPS.to_owned(), rooms.gaps),
+            (SSE_LATENCY_CLAMPED.to_owned(), rooms.latency_clamped),
+            (FORGOTTEN.to_owned(), rooms.forgotten + self.forgotten),
+            (format!("{BUSY}{{reason=\"full\"}}"), self.busy_full),
+            (format!("{BUSY}{{reason=\"outage\"}}"), self.busy_outage),
             (UPSTREAM_RECONNECTS.to_owned(), rooms.reconnects),
             (REDIS_COMMANDS.to_owned(), self.redis_commands),
             (ORIGIN_READS.to_owned(), self.origin_reads),
@@ -205,11 +218,12 @@ impl Figures {
 }
 
 /// Families that have no series without a label.
-const LABELLED: &[&str] = &[CACHE_REQUESTS, PUBSUB_MESSAGES];
+const LABELLED: &[&str] = &[BUSY, CACHE_REQUESTS, PUBSUB_MESSAGES];
 
 const FAMILIES: &[(&str, &str, &str)] = &[
     (SSE_EVENTS, "counter", "Events written to viewers' streams."),
     (SSE_LATENCY, "histogram", "Time from the commit to the write of a live event."),
+    (SSE_LATENCY_CLAMPED, "counter", "Live events whose time was no latency: clocks that differ, or a long outage."),
     (CACHE_REQUESTS, "counter", "Cached reads by what was spared and where the answer came from."),
     (PUBSUB_MESSAGES, "counter", "Channel messages by what they did."),
     (REDIS_COMMANDS, "counter", "Commands sent to Redis."),
@@ -217,6 +231,8 @@ const FAMILIES: &[(&str, &str, &str)] = &[
     (UPSTREAM_RECONNECTS, "counter", "Upstream subscriptions opened again."),
     (GAPS, "counter", "Updates found missing."),
     (CONFLATED, "counter", "Events that covered more than one update because their viewer's stream was full."),
+    (BUSY, "counter", "Streams answered with busy."),
+    (FORGOTTEN, "counter", "Streams closed because nothing had changed for long."),
     (VIEWERS, "gauge", "Open streams."),
     (ROOMS, "gauge", "Rooms."),
 ];

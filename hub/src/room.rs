@@ -44,6 +44,10 @@ pub struct Room {
     origin_outdated: Option<bool>,
     origin_asked_at: Option<Millis>,
     changed_at: Millis,
+    /// When somebody last came who had seen nothing yet.
+    newcomer_at: Millis,
+    /// Viewers were sent away because nothing had changed for long.
+    forgotten: bool,
     swept_at: Millis,
     sweep_at: Option<Millis>,
     /// The earliest commit that no sweep has covered.
@@ -74,6 +78,8 @@ impl Room {
             origin_outdated: None,
             origin_asked_at: None,
             changed_at: now,
+            newcomer_at: now,
+            forgotten: false,
             swept_at: 0,
             sweep_at: None,
             pending_at: None,
@@ -109,6 +115,16 @@ impl Room {
         self.audience.len()
     }
 
+    /// Whether there are as many viewers as there may be.
+    pub fn is_full(&self) -> bool {
+        self.viewers() >= self.config.max_viewers
+    }
+
+    /// The position at which viewers were sent away because nothing had changed for long.
+    pub fn forgotten(&self) -> Option<Position> {
+        self.replica.position().filter(|_| self.forgotten)
+    }
+
     /// What was counted since the last time.
     pub fn take_counters(&mut self) -> Counters {
         self.counters.take()
@@ -133,7 +149,12 @@ impl Room {
     /// Whether the room has served its purpose: the shell drops it.
     pub fn is_over(&self, now: Millis) -> bool {
         let ended = self.link.is_closed() && self.replica.has_ended();
-        self.empty_since.is_some_and(|since| ended || now >= since + self.config.linger)
+        self.empty_since.is_some_and(|since| ended || self.forgotten || now >= since + self.config.linger)
+    }
+
+    /// When viewers are sent away, if nothing changes and nobody new comes until then.
+    fn forget_at(&self) -> Millis {
+        self.changed_at.max(self.newcomer_at) + self.config.forget_after
     }
 
     /// How long one proof counts.
@@ -172,7 +193,10 @@ impl Room {
         let linger = self.empty_since.map(|since| since + self.config.linger);
         let stalled = (watched && !told.stalled).then_some(self.changed_at + self.config.stall_after);
         let stale = (watched && !told.stale).then_some(self.link.proof_at() + self.trust());
-        let viewers = [self.audience.wake_at(), self.sweep_at, linger, stalled, stale];
+        // While it is not sure that nothing has changed, it is not due: whatever makes sure looks at it again.
+        let sure = !told.stale && self.link.is_up() && self.caught_up && !self.replica.is_behind();
+        let forget = (watched && sure).then(|| self.forget_at());
+        let viewers = [self.audience.wake_at(), self.sweep_at, linger, stalled, stale, forget];
         let upstream = [self.link.wake_at(), self.pace.wake_at(), self.blind_read_at(), self.origin_at()];
         viewers.into_iter().chain(upstream).flatten().min()
     }
@@ -219,6 +243,10 @@ impl Turn<'_> {
         let known =
             |seen: &Position| room.replica.position().is_some_and(|at| seen.epoch() == at.epoch() && *seen <= at);
         let shown = seen.filter(known);
+        if shown.is_none() {
+            room.newcomer_at = now;
+        }
+        room.forgotten = false;
         let welcome = room.audience.join(viewer, shown, room.config.keep_alive, now, &mut room.rng);
         self.out.push(welcome);
         self.show(Some(viewer), None);
@@ -472,6 +500,20 @@ impl Turn<'_> {
             if room.audience.told().stale { !room.is_fresh(now) } else { !room.link.is_trusted(room.trust(), now) };
         let conditions = Conditions { stale, stalled: now >= room.changed_at + room.config.stall_after };
         room.audience.tell(conditions, self.moment, &mut room.counters, &mut self.out);
+        self.forget();
+    }
+
+    /// Sends viewers away from a batch whose worker may never come back. Only while it is sure that nothing changed.
+    fn forget(&mut self) {
+        let (now, room) = (self.now(), &mut *self.room);
+        if now < room.forget_at() || !room.is_fresh(now) {
+            return;
+        }
+        room.audience.forget(self.moment, &mut room.rng, &mut room.counters, &mut self.out);
+        (room.forgotten, room.empty_since) = (true, Some(now));
+        if room.link.close() {
+            self.out.push(Output::Unsubscribe);
+        }
     }
 }
 

@@ -18,6 +18,13 @@ pub const UPSTREAM_RECONNECTS: &str = "batchcast_upstream_reconnects_total";
 pub const GAPS: &str = "batchcast_gaps_total";
 /// Counter: events that covered more than one update because their viewer's stream was full.
 pub const CONFLATED: &str = "batchcast_conflated_total";
+/// Counter: events whose time from commit to write was no latency and was clamped: the clocks of worker and edge differ,
+/// or an outage held the update up for more than a minute.
+pub const SSE_LATENCY_CLAMPED: &str = "batchcast_sse_latency_clamped_total";
+/// Counter: streams answered with `busy` by an object, by `reason`: `full` (as many viewers as there may be), `outage`.
+pub const BUSY: &str = "batchcast_busy_total";
+/// Counter: streams closed because nothing had changed for long.
+pub const FORGOTTEN: &str = "batchcast_forgotten_total";
 /// Gauge: open streams.
 pub const VIEWERS: &str = "batchcast_viewers";
 /// Gauge: rooms.

@@ -42,6 +42,13 @@ impl Object {
             counted.counters.redis_commands += self.redis.take_commands();
             std::mem::take(&mut counted.counters)
         };
+        if counters.rooms.latency_clamped > 0 {
+            let events = counters.rooms.latency_clamped;
+            log::warn(&format!(
+                "{events} events came from the future or took longer than a minute and are clamped in the latency \
+                 figures: compare the clocks of the workers and this machine, unless Redis was away for long"
+            ));
+        }
         let object = self.clone();
         spawn_local(async move {
             let field = gauge_field(&object.state.id().to_string());

@@ -2,12 +2,12 @@
 
 use std::rc::Rc;
 
-use hub::{Held, Input, Output, Room, Source, Unanswered, ViewerId};
+use hub::{Forgotten, Held, Input, Output, Room, Source, Unanswered, ViewerId};
 use wire::{BatchId, Position, Stored};
 use worker::{Request, Response, wasm_bindgen_futures::spawn_local};
 
 use super::{Object, upstream::Upstream};
-use crate::{clock::now, log, reply};
+use crate::{clock::now, entry, log, reply};
 
 impl Object {
     /// Opens a stream for a viewer, and a room if there is none.
@@ -18,6 +18,11 @@ impl Object {
         seen: Option<Position>,
         request: &Request,
     ) -> worker::Result<Response> {
+        if self.slot(batch, |slot| slot.room.as_ref().is_some_and(Room::is_full)) {
+            log::refused(batch, "it has MAX_VIEWERS viewers");
+            self.counted.borrow_mut().counters.busy_full += 1;
+            return entry::busy();
+        }
         let (viewer, body) = self.streams.open(batch, request)?;
         let opened = self.slot(batch, |slot| {
             let new = slot.room.is_none();
@@ -125,6 +130,7 @@ impl Object {
             if room.is_proven(now) || room.has_ended() {
                 slot.held = Some(Held::new(room.stored(), Source::Redis, now));
             }
+            slot.forgotten = room.forgotten().map(|position| Forgotten::new(position, now));
             slot.upstream = None;
             slot.room.take()
         });

@@ -6,7 +6,7 @@ use std::{
     rc::{Rc, Weak},
 };
 
-use hub::ViewerId;
+use hub::{FORGOTTEN_RETRY, ViewerId};
 use js_sys::{Array, Function, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue, prelude::Closure, prelude::wasm_bindgen};
 use web_sys::{AbortSignal, ReadableStream, ReadableStreamDefaultController};
@@ -124,6 +124,11 @@ impl Streams {
     pub(super) fn forget(&self, viewer: ViewerId) -> Option<BatchId> {
         self.open.borrow_mut().remove(&viewer).map(|stream| stream.batch)
     }
+}
+
+/// The stream of a viewer that looks in again at a batch of which nothing has been heard for long.
+pub(super) fn forgotten() -> worker::Result<Response> {
+    reply::short_stream(event::retry(FORGOTTEN_RETRY) + event::STALLED)
 }
 
 /// The stream of a batch that has ended. Whoever comes with the final position has seen `complete`: 204 stops an

@@ -300,6 +300,67 @@ fn viewers_are_told_once_that_nothing_happens_any_more() {
     assert!(!written(&room.handle(Input::Wake, 122_000, OPEN), 1).contains("event: stalled"));
 }
 
+/// A ping that comes back and finds nothing new.
+fn prove(room: &mut Room, version: u64, now: Millis) -> Vec<Output> {
+    let mut out = room.handle(Input::Alarm, now, OPEN);
+    let nonce = out.iter().find_map(|output| match output {
+        Output::Ping(nonce) => Some(nonce.clone()),
+        _ => None,
+    });
+    let ping = message::ping(&nonce.expect("a ping"));
+    out.extend(room.handle(Input::Message(ping.as_bytes()), now, OPEN));
+    out.extend(room.handle(Input::PingAnswered(seen(version)), now, OPEN));
+    out
+}
+
+#[test]
+fn when_nothing_changes_for_long_viewers_are_sent_away_and_the_room_is_over() {
+    let mut room = live_room(3);
+    prove(&mut room, 3, 595_000);
+    assert!(!room.handle(Input::Wake, 600_999, OPEN).contains(&Output::Close(ViewerId(1))));
+    assert_eq!(room.wake_at(), Some(601_000));
+    let out = room.handle(Input::Wake, 601_000, OPEN);
+    let retry = written(&out, 1);
+    assert!(retry.starts_with("retry: 60") && retry.ends_with("\n\n"), "{retry}");
+    assert!(out.ends_with(&[Output::Close(ViewerId(1)), Output::Unsubscribe]), "{out:?}");
+    assert!(room.is_over(601_000));
+    assert_eq!((room.forgotten(), room.take_counters().forgotten), (seen(3), 1));
+}
+
+#[test]
+fn nobody_is_sent_away_while_something_may_have_been_missed() {
+    let mut room = live_room(3);
+    prove(&mut room, 3, 595_000);
+    room.handle(Input::Lost, 596_000, OPEN);
+    let out = room.handle(Input::Wake, 601_000, OPEN);
+    assert!(!out.contains(&Output::Close(ViewerId(1))), "{out:?}");
+    assert!(room.wake_at().is_some_and(|at| at > 601_000));
+    room.handle(Input::Confirmed, 602_000, OPEN);
+    let out = room.handle(Input::HashRead(Ok(Some(stored(3)))), 602_010, OPEN);
+    assert!(out.contains(&Output::Close(ViewerId(1))), "{out:?}");
+}
+
+#[test]
+fn somebody_who_comes_anew_is_not_sent_away_with_the_others() {
+    let mut room = live_room(3);
+    room.handle(came(2, None), 500_000, OPEN);
+    prove(&mut room, 3, 1_095_000);
+    assert!(!room.handle(Input::Wake, 1_099_999, OPEN).contains(&Output::Close(ViewerId(1))));
+    assert!(room.handle(Input::Wake, 1_100_000, OPEN).contains(&Output::Close(ViewerId(2))));
+}
+
+#[test]
+fn a_room_is_full_at_its_limit() {
+    let config = Config { max_viewers: 2, ..Config::default() };
+    let mut room = Room::new(config, stored(1), 7, 0);
+    room.handle(came(1, None), 0, OPEN);
+    assert!(!room.is_full());
+    room.handle(came(2, None), 0, OPEN);
+    assert!(room.is_full());
+    room.handle(Input::Left(ViewerId(1)), 1, OPEN);
+    assert!(!room.is_full());
+}
+
 #[test]
 fn without_a_subscription_a_watched_room_goes_on_reading_and_asks_the_origin() {
     let mut room = live_room(3);
