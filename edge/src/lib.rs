@@ -21,6 +21,8 @@ mod object;
 #[cfg(target_arch = "wasm32")]
 mod origin;
 #[cfg(target_arch = "wasm32")]
+mod panic;
+#[cfg(target_arch = "wasm32")]
 mod redis;
 #[cfg(target_arch = "wasm32")]
 mod reply;

@@ -125,6 +125,8 @@ impl Object {
         self.report_if_due();
         match what {
             What::Read { reread, if_none_match } => {
+                #[cfg(feature = "faults")]
+                crate::panic::on_demand(if_none_match.as_deref().unwrap_or_default());
                 self.answer_read(&batch, &caller, reread, if_none_match.as_deref()).await
             }
             What::Stream { seen } => self.answer_stream(&batch, &caller, seen, request).await,

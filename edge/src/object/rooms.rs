@@ -7,7 +7,7 @@ use wire::{BatchId, Position, Stored};
 use worker::{Request, Response, wasm_bindgen_futures::spawn_local};
 
 use super::{Object, upstream::Upstream};
-use crate::{clock::now, entry, log, reply};
+use crate::{clock::now, entry, log, panic, reply};
 
 impl Object {
     /// Opens a stream for a viewer, and a room if there is none.
@@ -35,6 +35,7 @@ impl Object {
         });
         if opened {
             log::room(batch, "room opened");
+            panic::guard(&self.state);
             self.arm_alarm();
         }
         self.feed(batch, Input::Came { viewer, seen, stored });
@@ -136,6 +137,9 @@ impl Object {
         });
         if over.is_some() {
             log::room(batch, "room closed");
+            if self.rooms().is_empty() {
+                panic::unguard(&self.state);
+            }
             self.report();
         }
     }

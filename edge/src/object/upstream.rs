@@ -96,7 +96,11 @@ impl Listener {
             Item::Comment(text) if text.trim() == RESUBSCRIBED => self.feed(Input::Confirmed),
             Item::Event(event) => match Frame::parse(&event.data) {
                 Ok(Frame::Subscribed { .. }) => self.feed(Input::Confirmed),
-                Ok(Frame::Message { payload, .. }) => self.feed(Input::Message(payload.as_bytes())),
+                Ok(Frame::Message { payload, .. }) => {
+                    #[cfg(feature = "faults")]
+                    crate::panic::on_demand(payload);
+                    self.feed(Input::Message(payload.as_bytes()));
+                }
                 // Not what was subscribed to.
                 Ok(_) | Err(_) => self.feed(NOT_UNDERSTOOD),
             },
