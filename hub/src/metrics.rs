@@ -6,7 +6,7 @@
 
 use wire::metrics::{
     BUSY, CACHE_REQUESTS, CONFLATED, FORGOTTEN, GAPS, LATENCY_BUCKETS_MS, ORIGIN_READS, PUBSUB_MESSAGES,
-    REDIS_COMMANDS, ROOMS, SSE_EVENTS, SSE_LATENCY, SSE_LATENCY_CLAMPED, UPSTREAM_RECONNECTS, VIEWERS,
+    REDIS_COMMANDS, ROOMS, SSE_EVENTS, SSE_LATENCY, SSE_LATENCY_CLAMPED, UNREADABLE, UPSTREAM_RECONNECTS, VIEWERS,
 };
 
 use crate::{CacheResult, Counters, Millis, Source};
@@ -29,6 +29,10 @@ pub struct ObjectCounters {
     pub redis_commands: u64,
     /// Reads made at the origin.
     pub origin_reads: u64,
+    /// Hashes that could not be read as the batch.
+    pub unreadable_hashes: u64,
+    /// Fields of hashes that were not understood.
+    pub unreadable_fields: u64,
     /// Streams answered with `busy` because the batch has as many viewers as it may have.
     pub busy_full: u64,
     /// Streams answered with `busy` because neither Redis nor the origin answered.
@@ -51,6 +55,8 @@ impl ObjectCounters {
         self.rooms.add(&other.rooms);
         self.redis_commands += other.redis_commands;
         self.origin_reads += other.origin_reads;
+        self.unreadable_hashes += other.unreadable_hashes;
+        self.unreadable_fields += other.unreadable_fields;
         self.busy_full += other.busy_full;
         self.busy_outage += other.busy_outage;
         self.forgotten += other.forgotten;
@@ -68,6 +74,8 @@ impl ObjectCounters {
             (GAPS.to_owned(), rooms.gaps),
             (SSE_LATENCY_CLAMPED.to_owned(), rooms.latency_clamped),
             (FORGOTTEN.to_owned(), rooms.forgotten + self.forgotten),
+            (format!("{UNREADABLE}{{what=\"hash\"}}"), self.unreadable_hashes),
+            (format!("{UNREADABLE}{{what=\"field\"}}"), self.unreadable_fields),
             (format!("{BUSY}{{reason=\"full\"}}"), self.busy_full),
             (format!("{BUSY}{{reason=\"outage\"}}"), self.busy_outage),
             (UPSTREAM_RECONNECTS.to_owned(), rooms.reconnects),
@@ -218,7 +226,7 @@ impl Figures {
 }
 
 /// Families that have no series without a label.
-const LABELLED: &[&str] = &[BUSY, CACHE_REQUESTS, PUBSUB_MESSAGES];
+const LABELLED: &[&str] = &[BUSY, CACHE_REQUESTS, PUBSUB_MESSAGES, UNREADABLE];
 
 const FAMILIES: &[(&str, &str, &str)] = &[
     (SSE_EVENTS, "counter", "Events written to viewers' streams."),
@@ -231,6 +239,7 @@ const FAMILIES: &[(&str, &str, &str)] = &[
     (UPSTREAM_RECONNECTS, "counter", "Upstream subscriptions opened again."),
     (GAPS, "counter", "Updates found missing."),
     (CONFLATED, "counter", "Events that covered more than one update because their viewer's stream was full."),
+    (UNREADABLE, "counter", "What stood in Redis and was not understood."),
     (BUSY, "counter", "Streams answered with busy."),
     (FORGOTTEN, "counter", "Streams closed because nothing had changed for long."),
     (VIEWERS, "gauge", "Open streams."),

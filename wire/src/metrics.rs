@@ -25,6 +25,9 @@ pub const SSE_LATENCY_CLAMPED: &str = "batchcast_sse_latency_clamped_total";
 pub const BUSY: &str = "batchcast_busy_total";
 /// Counter: streams closed because nothing had changed for long.
 pub const FORGOTTEN: &str = "batchcast_forgotten_total";
+/// Counter: what stood in Redis and was not understood, by `what`: `hash` (all of it), `field` (a photo, or the form of
+/// the head).
+pub const UNREADABLE: &str = "batchcast_unreadable_total";
 /// Gauge: open streams.
 pub const VIEWERS: &str = "batchcast_viewers";
 /// Gauge: rooms.

@@ -208,6 +208,7 @@ impl Serialize for Head {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Incoming {
+    #[serde(default)]
     v: u64,
     batch_id: BatchId,
     position: Position,
@@ -219,10 +220,21 @@ struct Incoming {
     photos: Vec<Photo>,
 }
 
+/// What names the form of a state, whatever else it holds.
+#[derive(Deserialize)]
+struct Form {
+    #[serde(default)]
+    v: u64,
+}
+
 impl Incoming {
+    /// Reads another form as far as it is understood: writers and readers are not replaced in the same moment. An error
+    /// names the form where that is why.
     fn read(json: &[u8]) -> Result<Self, StateError> {
-        let incoming: Self = serde_json::from_slice(json).map_err(|e| StateError::Json(e.to_string()))?;
-        if incoming.v == FORMAT_VERSION { Ok(incoming) } else { Err(StateError::Format(incoming.v)) }
+        serde_json::from_slice(json).map_err(|error| match serde_json::from_slice(json) {
+            Ok(Form { v }) if v != FORMAT_VERSION => StateError::Format(v),
+            _ => StateError::Json(error.to_string()),
+        })
     }
 
     fn into_head(self) -> Result<Head, StateError> {
@@ -239,8 +251,10 @@ pub enum StateError {
     /// Not JSON, or a field is missing or of another type.
     #[error("not a batch state: {0}")]
     Json(String),
-    /// A newer or older form.
-    #[error("the state has format v={0}; this reader knows v={FORMAT_VERSION}")]
+    /// A newer or older form (0: it names none), of which not enough is understood.
+    #[error(
+        "the state has format v={0}, of which this reader, which knows v={FORMAT_VERSION}, does not understand enough"
+    )]
     Format(u64),
     /// The parts are not the whole.
     #[error("counts do not add up to total: {0:?}")]
@@ -319,7 +333,8 @@ pub struct Stored {
     pub state: Arc<BatchState>,
     /// The application's user id; never sent to a viewer.
     pub owner: Option<String>,
-    /// Photos left out because they could not be read (too large, another form).
+    /// What was not understood: photos left out (too large, another form), and a head of another form, read as far as
+    /// it goes.
     pub unreadable: usize,
 }
 
@@ -347,7 +362,7 @@ impl BatchState {
     /// Reads the JSON body of a cached read or of the origin's answer.
     ///
     /// # Errors
-    /// Not JSON of this form, another `v`, too large, or a state that contradicts itself.
+    /// Not JSON of this form (of another `v`: nor one that is understood), too large, or a state that contradicts itself.
     pub fn from_json(json: &[u8]) -> Result<Self, StateError> {
         let mut incoming = Incoming::read(json)?;
         let photos = std::mem::take(&mut incoming.photos);
@@ -365,7 +380,11 @@ impl BatchState {
         let (mut head, mut owner, mut photos, mut unreadable) = (None, None, Vec::new(), 0);
         for (name, value) in fields {
             match name {
-                field::HEAD => head = Some(Head::from_json(value.as_bytes())?),
+                field::HEAD => {
+                    let incoming = Incoming::read(value.as_bytes())?;
+                    unreadable += usize::from(incoming.v != FORMAT_VERSION);
+                    head = Some(incoming.into_head()?);
+                }
                 field::OWNER => owner = Some(value.to_owned()),
                 _ if name.starts_with(field::PHOTO_PREFIX) => match serde_json::from_str::<Photo>(value) {
                     Ok(photo) if value.len() <= MAX_PHOTO_BYTES => photos.push(photo),
@@ -653,8 +672,21 @@ pub(crate) mod tests {
         assert_eq!(BatchState::from_hash(&id, [("epoch", "7")]), Ok(None));
         let other = BatchId::new("other").unwrap();
         assert!(BatchState::from_hash(&other, fields).is_err());
-        let newer = head.replace("\"v\":1", "\"v\":2");
-        assert_eq!(BatchState::from_hash(&id, [("head", newer.as_str())]), Err(StateError::Format(2)));
+    }
+
+    #[test]
+    fn a_head_of_another_form_is_read_if_it_can_be_and_counted() {
+        let id = BatchId::new("batch-123").unwrap();
+        let head = head(5, BatchStatus::Processing, [2, 0, 0, 0]).to_json();
+        for other in ["\"v\":2,\"mood\":\"new\"", "\"v\":0", "\"unnamed\":true"] {
+            let other = head.replace("\"v\":1", other);
+            let stored = BatchState::from_hash(&id, [("head", other.as_str())]).unwrap().unwrap();
+            assert_eq!((stored.state.head().counts.total, stored.unreadable), (2, 1), "{other}");
+        }
+        let not_understood = head.replace("\"v\":1", "\"v\":2").replace("\"total\":2", "\"sum\":2");
+        assert_eq!(BatchState::from_hash(&id, [("head", not_understood.as_str())]), Err(StateError::Format(2)));
+        let broken = head.replace("\"total\":2", "\"sum\":2");
+        assert!(matches!(BatchState::from_hash(&id, [("head", broken.as_str())]), Err(StateError::Json(_))));
     }
 
     #[test]

@@ -132,9 +132,13 @@ impl Object {
     /// What Redis holds of a batch; `None`: nothing that can be read.
     pub(super) async fn read_hash(&self, batch: &BatchId) -> Result<Option<Stored>, RedisError> {
         match self.redis.hash(batch).await {
-            Ok(Hash::Batch(stored)) => Ok(Some(stored)),
+            Ok(Hash::Batch(stored)) => {
+                self.counted.borrow_mut().counters.unreadable_fields += stored.unreadable as u64;
+                Ok(Some(stored))
+            }
             Ok(Hash::Absent) => Ok(None),
             Ok(Hash::Unreadable(words)) => {
+                self.counted.borrow_mut().counters.unreadable_hashes += 1;
                 log::unreadable(batch, &words);
                 Ok(None)
             }
