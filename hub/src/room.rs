@@ -110,6 +110,11 @@ impl Room {
         self.replica.is_invalidated()
     }
 
+    /// Whether the origin was asked before the batch was invalidated: its answer must not be stored.
+    pub fn is_origin_outdated(&self) -> bool {
+        self.origin_outdated == Some(true)
+    }
+
     /// How many viewers there are.
     pub fn viewers(&self) -> usize {
         self.audience.len()

@@ -85,7 +85,8 @@ impl Object {
             }),
             Output::AskOrigin => self.spawn(batch, |object, batch| async move {
                 let read = object.ask_origin(&batch).await;
-                if let Ok(Some(stored)) = &read {
+                let outdated = object.slot(&batch, |slot| slot.room.as_ref().is_some_and(Room::is_origin_outdated));
+                if let Some(stored) = read.as_ref().ok().and_then(Option::as_ref).filter(|_| !outdated) {
                     object.fill(&batch, stored).await;
                 }
                 let read = read.map_err(|words| {

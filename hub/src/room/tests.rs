@@ -422,9 +422,11 @@ fn an_origin_asked_before_an_invalidation_does_not_undo_it() {
     let mut room = live_room(3);
     room.handle(Input::Message(b"?"), 2_000, OPEN);
     assert_eq!(room.handle(Input::HashRead(Ok(None)), 2_010, OPEN), [Output::AskOrigin]);
+    assert!(!room.is_origin_outdated());
     room.handle(Input::Message(message::invalidate().as_bytes()), 2_020, OPEN);
+    assert!(room.is_origin_outdated(), "and is not to be stored either");
     room.handle(Input::OriginRead(Ok(Some(stored(3)))), 2_030, OPEN);
-    assert!(room.is_invalidated());
+    assert!(room.is_invalidated() && !room.is_origin_outdated());
 }
 
 #[test]
