@@ -40,6 +40,8 @@ pub struct Room {
     /// Redis was asked and holds nothing: only then does the origin's 404 end the batch.
     hash_absent: bool,
     origin_wanted: bool,
+    /// The origin was asked whether it knows why nothing changes any more.
+    origin_doubted: bool,
     /// The origin is being asked; `Some(true)`: since before the batch was invalidated, so that its answer says nothing.
     origin_outdated: Option<bool>,
     origin_asked_at: Option<Millis>,
@@ -75,6 +77,7 @@ impl Room {
             read_at: now,
             hash_absent: false,
             origin_wanted: false,
+            origin_doubted: false,
             origin_outdated: None,
             origin_asked_at: None,
             changed_at: now,
@@ -414,7 +417,7 @@ impl Turn<'_> {
     /// sweep was long enough ago; otherwise together with what else comes until then.
     fn changed(&mut self, at: Option<u64>) {
         let (now, room) = (self.now(), &mut *self.room);
-        room.changed_at = now;
+        (room.changed_at, room.origin_doubted) = (now, false);
         room.pending_at = match (room.pending_at, at) {
             (Some(earlier), Some(at)) => Some(earlier.min(at)),
             (earlier, at) => earlier.or(at),
@@ -500,10 +503,16 @@ impl Turn<'_> {
         if self.room.blind_read_at().is_some_and(|at| now >= at) {
             self.read_hash();
         }
+        let stalled = now >= self.room.changed_at + self.room.config.stall_after;
+        if stalled && !self.room.origin_doubted {
+            // A worker that died between its commit and its publish has left no trace in Redis: the database knows.
+            self.room.origin_doubted = true;
+            self.want_origin();
+        }
         let room = &mut *self.room;
         let stale =
             if room.audience.told().stale { !room.is_fresh(now) } else { !room.link.is_trusted(room.trust(), now) };
-        let conditions = Conditions { stale, stalled: now >= room.changed_at + room.config.stall_after };
+        let conditions = Conditions { stale, stalled };
         room.audience.tell(conditions, self.moment, &mut room.counters, &mut self.out);
         self.forget();
     }

@@ -219,7 +219,7 @@ fn a_ping_that_returns_shows_a_missed_last_message() {
 #[test]
 fn a_quiet_room_only_pings_and_stays_trusted() {
     let mut room = live_room(3);
-    for alarm in 1..10 {
+    for alarm in 1..6 {
         let now = 1_000 + alarm * 20_000;
         let out = room.handle(Input::Alarm, now, OPEN);
         let [Output::Ping(nonce), rest @ ..] = &out[..] else { panic!("{out:?}") };
@@ -359,6 +359,32 @@ fn a_room_is_full_at_its_limit() {
     assert!(room.is_full());
     room.handle(Input::Left(ViewerId(1)), 1, OPEN);
     assert!(!room.is_full());
+}
+
+#[test]
+fn a_standstill_is_doubted_once_and_an_end_that_was_never_published_is_seen() {
+    let mut room = live_room(3);
+    prove(&mut room, 3, 119_000);
+    assert!(room.handle(Input::Wake, 121_000, OPEN).contains(&Output::AskOrigin));
+    assert!(!room.handle(Input::Wake, 122_000, OPEN).contains(&Output::AskOrigin));
+    let out = room.handle(Input::OriginRead(Ok(Some(stored_ended(9)))), 122_010, OPEN);
+    assert!(written(&out, 1).contains("event: complete"), "{out:?}");
+}
+
+#[test]
+fn a_standstill_that_the_origin_confirms_is_not_doubted_again() {
+    let mut room = live_room(3);
+    let mut asked = 0;
+    for ping in 1..25 {
+        let now = 1_000 + ping * 20_000;
+        let out = [prove(&mut room, 3, now), room.handle(Input::Wake, now + 10, OPEN)].concat();
+        if out.contains(&Output::AskOrigin) {
+            asked += 1;
+            room.handle(Input::OriginRead(Ok(Some(stored(3)))), now + 20, OPEN);
+            room.handle(Input::HashRead(Ok(Some(stored(3)))), now + 30, OPEN);
+        }
+    }
+    assert_eq!(asked, 1);
 }
 
 #[test]
