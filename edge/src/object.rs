@@ -35,7 +35,7 @@ mod upstream;
 
 use clockwork::Armed;
 use counting::Counted;
-use reads::{Failure, Fetching};
+use reads::{Beyond, Failure, Fetching};
 use streams::Streams;
 use upstream::Upstream;
 
@@ -93,6 +93,8 @@ struct Slot {
     /// Viewers were sent away because nothing had changed for long.
     forgotten: Option<Forgotten>,
     fetching: Option<Fetching>,
+    /// The origin was asked because a viewer had seen more than Redis holds.
+    beyond: Option<Beyond>,
     /// Reads leave the origin alone for a moment after it failed.
     origin_failure: Option<Failure>,
 }
@@ -195,12 +197,23 @@ impl Object {
         let in_room = self.slot(batch, |slot| slot.room.as_ref().and_then(Room::stored));
         let stored = match in_room {
             Some(stored) if !stored.state.is_terminal() => Some(stored),
-            _ => self.read(batch, false).await?.stored,
+            _ => {
+                let answer = self.read(batch, false).await?;
+                // 204 and `complete` stop a viewer for good, and the batch may have been re-opened.
+                let ended = answer.stored.as_ref().is_some_and(|stored| stored.state.is_terminal());
+                if ended && !answer.is_final() { self.read(batch, true).await?.stored } else { answer.stored }
+            }
         };
-        match &stored {
-            Some(held) if seen > Some(held.state.position()) => Ok(self.read(batch, true).await?.stored),
-            _ => Ok(stored),
+        if !has_seen_more(seen, &stored) {
+            return Ok(stored);
         }
+        let stored = self.read(batch, true).await?.stored;
+        if !has_seen_more(seen, &stored) {
+            return Ok(stored);
+        }
+        // Redis may have been set back.
+        let beyond = self.read_beyond(batch).await;
+        Ok(if position(&beyond) > position(&stored) { beyond } else { stored })
     }
 
     /// Looks at, or changes, what is known of a batch.
@@ -224,6 +237,14 @@ impl Object {
             self.purge_at.set((2 * batches.len()).max(FEW_BATCHES));
         }
     }
+}
+
+fn position(stored: &Option<Stored>) -> Option<Position> {
+    stored.as_ref().map(|stored| stored.state.position())
+}
+
+fn has_seen_more(seen: Option<Position>, stored: &Option<Stored>) -> bool {
+    stored.is_some() && seen > position(stored)
 }
 
 fn may_see(caller: &Caller, stored: &Stored) -> bool {

@@ -8,6 +8,9 @@ use worker::Request;
 
 use crate::{request as http, settings::Settings};
 
+/// How Redis says that the value under a key is of another type than the command is for.
+const WRONG_TYPE: &str = "WRONGTYPE";
+
 /// A client of one Redis.
 pub(crate) struct Redis {
     url: String,
@@ -93,7 +96,7 @@ impl Redis {
     pub(crate) async fn hash(&self, batch: &BatchId) -> Result<Hash, RedisError> {
         let reply = match self.command(&["HGETALL", &keys::hash(&self.prefix, batch)]).await {
             // A string of an older design stands under the key: it is no state of ours.
-            Err(RedisError::Refused(_, words)) if words.starts_with("WRONGTYPE") => {
+            Err(RedisError::Refused(_, words)) if words.starts_with(WRONG_TYPE) => {
                 return Ok(Hash::Unreadable(words));
             }
             reply => reply?,
@@ -113,8 +116,13 @@ impl Redis {
         let publish = ["PUBLISH", &keys::channel(&self.prefix, batch), &message::ping(nonce)];
         let commands = [read.map(String::from).to_vec(), publish.map(String::from).to_vec()];
         let replies = self.pipeline(&commands).await?;
-        if let Some(Reply::Error(words)) = replies.iter().find(|reply| matches!(reply, Reply::Error(_))) {
-            return Err(RedisError::Refused(200, words.clone()));
+        let refused = replies.iter().find_map(|reply| match reply {
+            // Something else than a batch stands under the key: there is no position.
+            Reply::Error(words) if !words.starts_with(WRONG_TYPE) => Some(words.clone()),
+            _ => None,
+        });
+        if let Some(words) = refused {
+            return Err(RedisError::Refused(200, words));
         }
         let numbers = replies.first().and_then(Reply::as_array).unwrap_or_default();
         let number = |index: usize| numbers.get(index)?.as_str()?.parse().ok();

@@ -40,12 +40,17 @@ pub(crate) async fn send(request: Request) -> Result<HttpAnswer, String> {
         read(&mut response).await
     });
     match select(exchange, Delay::from(ANSWER_WITHIN)).await {
-        Either::Left((answer, _)) => answer.map_err(|error| error.to_string()),
+        Either::Left((answer, _)) => answer.map_err(|error| plain_words(&error.to_string())),
         Either::Right(_) => {
             controller.abort();
             Err(format!("no answer within {} s", ANSWER_WITHIN.as_secs()))
         }
     }
+}
+
+/// The runtime's words as part of a sentence of ours.
+fn plain_words(error: &str) -> String {
+    error.trim_start_matches("Error: ").trim_end_matches('.').to_owned()
 }
 
 async fn read(response: &mut Response) -> worker::Result<HttpAnswer> {

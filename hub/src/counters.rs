@@ -16,7 +16,7 @@ pub struct Counters {
     pub events: u64,
     /// Events that covered more than one update because their viewer's stream was full.
     pub conflated: u64,
-    /// Updates found missing.
+    /// Times at which something was found missing: several messages behind one gap count once.
     pub gaps: u64,
     /// Upstream subscriptions opened again.
     pub reconnects: u64,
@@ -94,10 +94,7 @@ impl Counters {
             Received::Applied => &mut self.messages.applied,
             Received::Dropped => &mut self.messages.dropped,
             Received::Held => &mut self.messages.held,
-            Received::Gap => {
-                self.gaps += 1;
-                &mut self.messages.gap
-            }
+            Received::Gap => &mut self.messages.gap,
             Received::Reread => &mut self.messages.reread,
         };
         *count += 1;

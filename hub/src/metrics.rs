@@ -237,7 +237,7 @@ const FAMILIES: &[(&str, &str, &str)] = &[
     (REDIS_COMMANDS, "counter", "Commands sent to Redis."),
     (ORIGIN_READS, "counter", "Reads made at the origin."),
     (UPSTREAM_RECONNECTS, "counter", "Upstream subscriptions opened again."),
-    (GAPS, "counter", "Updates found missing."),
+    (GAPS, "counter", "Times at which an update was found missing."),
     (CONFLATED, "counter", "Events that covered more than one update because their viewer's stream was full."),
     (UNREADABLE, "counter", "What stood in Redis and was not understood."),
     (BUSY, "counter", "Streams answered with busy."),

@@ -301,6 +301,8 @@ impl Turn<'_> {
                 self.changed(at);
             }
             Received::Gap | Received::Reread => {
+                let known = self.room.pace.is_due();
+                self.room.counters.gaps += u64::from(received == Received::Gap && !known);
                 self.room.caught_up = false;
                 self.read_hash();
             }

@@ -14,7 +14,7 @@ pub const REDIS_COMMANDS: &str = "batchcast_redis_commands_total";
 pub const ORIGIN_READS: &str = "batchcast_origin_reads_total";
 /// Counter: upstream subscriptions opened again.
 pub const UPSTREAM_RECONNECTS: &str = "batchcast_upstream_reconnects_total";
-/// Counter: updates found missing.
+/// Counter: times at which an update was found missing; several messages behind the same gap count once.
 pub const GAPS: &str = "batchcast_gaps_total";
 /// Counter: events that covered more than one update because their viewer's stream was full.
 pub const CONFLATED: &str = "batchcast_conflated_total";

@@ -20,6 +20,15 @@ const FAILURE_PAUSE: Millis = 5_000;
 /// A read under way, shared by all who wait for it. The error is in words for the reader.
 pub(super) type Fetching = Shared<LocalBoxFuture<'static, Result<Held, String>>>;
 
+/// What the origin says of a batch of which a viewer has seen more than Redis holds; when it was asked.
+pub(super) struct Beyond {
+    asked_at: Millis,
+    answer: Shared<LocalBoxFuture<'static, Option<Stored>>>,
+}
+
+/// How long such an answer is repeated: anyone can claim to have seen more.
+const BEYOND_TTL: Millis = 5_000;
+
 /// Someone gave no answer: when, and why.
 pub(super) struct Failure {
     at: Millis,
@@ -110,6 +119,29 @@ impl Object {
         }
     }
 
+    /// What the origin knows of a batch of which a viewer has seen more than Redis holds: one question for all who ask
+    /// within [`BEYOND_TTL`]. `None`: no more than that.
+    pub(super) async fn read_beyond(self: &Rc<Self>, batch: &BatchId) -> Option<Stored> {
+        let answer = self.slot(batch, |slot| match &slot.beyond {
+            Some(known) if now() < known.asked_at + BEYOND_TTL => known.answer.clone(),
+            _ => {
+                let answer = self.clone().ask_beyond(batch.clone()).boxed_local().shared();
+                slot.beyond = Some(Beyond { asked_at: now(), answer: answer.clone() });
+                answer
+            }
+        });
+        answer.await
+    }
+
+    async fn ask_beyond(self: Rc<Self>, batch: BatchId) -> Option<Stored> {
+        let stored = self.read_origin(&batch).await.ok().flatten()?;
+        self.slot(&batch, |slot| {
+            slot.held = Some(Held::new(Some(stored.clone()), Source::Origin, now()).or_greater(slot.held.as_ref()));
+        });
+        self.feed(&batch, Input::Learned(stored.clone()));
+        Some(stored)
+    }
+
     async fn read_redis(&self, batch: &BatchId) -> Result<Option<Stored>, String> {
         if let Some(words) = Failure::recent(self.redis_failure.borrow().as_ref()) {
             return Err(words);
@@ -156,7 +188,7 @@ impl Object {
     pub(super) async fn ask_origin(&self, batch: &BatchId) -> Result<Option<Stored>, String> {
         let origin = self.origin.as_ref().ok_or("there is no origin to ask: set ORIGIN_URL")?;
         self.counted.borrow_mut().counters.origin_reads += 1;
-        let read = origin.batch(batch).await?;
+        let read = origin.batch(batch).await.inspect_err(|words| log::origin_failed(batch, words))?;
         log::origin_asked(batch, read.is_some());
         Ok(read)
     }

@@ -89,11 +89,7 @@ impl Object {
                 if let Some(stored) = read.as_ref().ok().and_then(Option::as_ref).filter(|_| !outdated) {
                     object.fill(&batch, stored).await;
                 }
-                let read = read.map_err(|words| {
-                    log::origin_failed(&batch, &words);
-                    Unanswered
-                });
-                object.feed(&batch, Input::OriginRead(read));
+                object.feed(&batch, Input::OriginRead(read.map_err(|_| Unanswered)));
             }),
             Output::Ping(nonce) => self.spawn(batch, |object, batch| async move {
                 match object.redis.ping_channel(&batch, &nonce).await {
