@@ -51,11 +51,14 @@ mod job;
 mod link;
 mod metrics;
 mod publisher;
-mod schedule;
 mod source;
 mod store;
 mod task;
 mod watch;
+
+/// Public for the model test of the whole system (`tests/model`), not a stable interface.
+#[doc(hidden)]
+pub mod schedule;
 
 pub use builder::{
     DEFAULT_COALESCE, DEFAULT_CONNECTION_TIMEOUT, DEFAULT_RESPONSE_TIMEOUT, DEFAULT_STATE_TTL, PublisherBuilder,

@@ -29,6 +29,10 @@ pub(crate) struct Timeouts {
 
 /// How long a silent connection is trusted before the kernel asks whether the other side is still there.
 const KEEPALIVE: Duration = Duration::from_secs(15);
+/// How often it asks, each [`KEEPALIVE`] / 3, before it gives the connection up: 30 s after the last word. By default
+/// Linux would ask nine times, and what was sent last would no longer be [`RECENT`](crate::schedule::RECENT) when its
+/// loss is noticed.
+const KEEPALIVE_PROBES: u32 = 3;
 
 pub(crate) struct Link {
     client: Client,
@@ -59,9 +63,8 @@ impl Link {
         let open = |protocol| {
             let info = redis::IntoConnectionInfo::into_connection_info(url)?;
             let settings = info.redis_settings().clone().set_protocol(protocol);
-            let tcp = TcpSettings::default()
-                .set_nodelay(true)
-                .set_keepalive(TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3));
+            let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3);
+            let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive.with_retries(KEEPALIVE_PROBES));
             Client::open(info.set_redis_settings(settings).set_tcp_settings(tcp))
         };
         let config = |error: RedisError| PublishError::Config {

@@ -87,6 +87,7 @@ impl Publisher {
                 store: Arc::clone(&store),
                 counters: Arc::clone(&counters),
                 inbox: Arc::clone(&inbox),
+                state_ttl: settings.state_ttl,
             };
             tokio::spawn(task::run(parts, settings.coalesce))
         });
@@ -98,18 +99,18 @@ impl Publisher {
     /// the background task reads what changed from the source and publishes it, at most once a coalescing pause.
     /// Without a source, or after [`Publisher::close`], it does nothing.
     pub fn notify(&self, batch: &BatchId) {
-        self.mark(batch, false);
+        self.mark(batch, Mark { at: now_ms(), urgent: false, verify: false });
     }
 
     /// [`Publisher::notify`] for the commit that ends a batch: it leaves at once, without the coalescing pause. Only
     /// the caller can know that before the source is read; whoever calls `notify` instead waits at most that pause.
     pub fn notify_final(&self, batch: &BatchId) {
-        self.mark(batch, true);
+        self.mark(batch, Mark { at: now_ms(), urgent: true, verify: false });
     }
 
-    fn mark(&self, batch: &BatchId, urgent: bool) {
+    fn mark(&self, batch: &BatchId, mark: Mark) {
         if self.inner.source.is_some() {
-            self.inner.inbox.mark(batch, Mark { at: now_ms(), urgent, verify: false });
+            self.inner.inbox.mark(batch, mark);
         }
     }
 
@@ -146,12 +147,16 @@ impl Publisher {
     }
 
     /// Deletes what Redis holds of the batch and tells readers to ask the origin again: for a batch that was deleted,
-    /// or that lost a photo.
+    /// or that lost a photo. What a source then has of it is published anew, also where nothing has changed since the
+    /// last update.
     ///
     /// # Errors
     /// When Redis did not answer, or answered no.
     pub async fn invalidate(&self, batch: &BatchId) -> Result<(), PublishError> {
-        self.inner.store.invalidate(batch).await.map(drop)
+        let done = self.inner.store.invalidate(batch).await;
+        // Without an answer it may be deleted as well. What was acknowledged before does not count any more.
+        self.mark(batch, Mark { at: now_ms(), urgent: false, verify: true });
+        done.map(drop)
     }
 
     /// What Redis holds of the batch; `None`: nothing.
@@ -208,8 +213,7 @@ impl Publisher {
     /// [`PublishError::NoSource`], or the source's own.
     pub async fn resync(&self) -> Result<usize, PublishError> {
         let source = self.inner.source.as_ref().ok_or(PublishError::NoSource)?;
-        let since = SystemTime::now().checked_sub(self.inner.state_ttl).unwrap_or(UNIX_EPOCH);
-        let batches = source.unsettled(since).await.map_err(PublishError::Source)?;
+        let batches = source.unsettled(task::since(self.inner.state_ttl)).await.map_err(PublishError::Source)?;
         batches.iter().for_each(|batch| self.notify(batch));
         Ok(batches.len())
     }

@@ -17,14 +17,14 @@ use wire::{BatchId, Position};
 use crate::backoff;
 
 /// Sends under way at the same time, for different batches.
-pub(crate) const MAX_IN_FLIGHT: usize = 16;
+pub const MAX_IN_FLIGHT: usize = 16;
 
 /// How long a batch that was sent counts as perhaps lost with its connection, and an ended one is remembered.
-pub(crate) const RECENT: Duration = Duration::from_secs(60);
+pub const RECENT: Duration = Duration::from_secs(60);
 
 /// What makes a batch due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Mark {
+pub struct Mark {
     /// The time of the earliest notify covered, in milliseconds since the Unix epoch.
     pub at: u64,
     /// Do not wait for the coalescing pause to end.
@@ -34,14 +34,14 @@ pub(crate) struct Mark {
 }
 
 impl Mark {
-    pub(crate) fn merge(self, other: Self) -> Self {
+    pub fn merge(self, other: Self) -> Self {
         Self { at: self.at.min(other.at), urgent: self.urgent || other.urgent, verify: self.verify || other.verify }
     }
 }
 
 /// One read of the source and, where it shows news, one call to Redis.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Job {
+pub struct Job {
     pub batch: BatchId,
     /// What Redis was last known to hold; `None`: send everything.
     pub since: Option<Position>,
@@ -50,7 +50,7 @@ pub(crate) struct Job {
 
 /// How a job ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// Redis holds at least this position.
     Delivered { position: Position, ended: bool },
     /// The source has nothing new; Redis was not asked.
@@ -98,7 +98,7 @@ struct Outage {
     until: Duration,
 }
 
-pub(crate) struct Schedule {
+pub struct Schedule {
     coalesce: Duration,
     /// A random share for pauses.
     share: fn() -> f64,
@@ -109,10 +109,13 @@ pub(crate) struct Schedule {
     fading: BTreeSet<(Duration, BatchId)>,
     in_flight: usize,
     outage: Option<Outage>,
+    /// When a connection was lost, until it has turned out whether writes were lost with it.
+    lost_at: Option<Duration>,
+    writes_lost: bool,
 }
 
 impl Schedule {
-    pub(crate) fn new(coalesce: Duration, share: fn() -> f64) -> Self {
+    pub fn new(coalesce: Duration, share: fn() -> f64) -> Self {
         Self {
             coalesce,
             share,
@@ -121,17 +124,19 @@ impl Schedule {
             fading: BTreeSet::new(),
             in_flight: 0,
             outage: None,
+            lost_at: None,
+            writes_lost: false,
         }
     }
 
     /// The batch changed.
-    pub(crate) fn mark(&mut self, batch: &BatchId, mark: Mark, now: Duration) {
+    pub fn mark(&mut self, batch: &BatchId, mark: Mark, now: Duration) {
         self.entries.entry(batch.clone()).or_default().add(mark);
         self.plan(batch, now);
     }
 
     /// The jobs that begin now.
-    pub(crate) fn start_due(&mut self, now: Duration) -> Vec<Job> {
+    pub fn start_due(&mut self, now: Duration) -> Vec<Job> {
         self.fade(now);
         let mut jobs = Vec::new();
         while self.has_room() && self.gate() <= now {
@@ -153,14 +158,14 @@ impl Schedule {
     }
 
     /// When to look again; `None`: not before something happens.
-    pub(crate) fn next_wake(&self) -> Option<Duration> {
+    pub fn next_wake(&self) -> Option<Duration> {
         let due = self.due.first().filter(|_| self.has_room()).map(|(at, _)| (*at).max(self.gate()));
         let fading = self.fading.first().map(|(at, _)| *at);
         due.into_iter().chain(fading).min()
     }
 
     /// A job ended.
-    pub(crate) fn finish(&mut self, batch: &BatchId, outcome: Outcome, now: Duration) {
+    pub fn finish(&mut self, batch: &BatchId, outcome: Outcome, now: Duration) {
         let Some(entry) = self.entries.get_mut(batch) else { return };
         let Some(running) = entry.running.take() else { return };
         self.in_flight -= 1;
@@ -173,6 +178,9 @@ impl Schedule {
             }
             Outcome::Unchanged | Outcome::Refused => entry.failures = 0,
             Outcome::NeedsFull => {
+                if self.lost_at.is_some_and(|lost| now < lost + RECENT) {
+                    (self.lost_at, self.writes_lost) = (None, true);
+                }
                 entry.sent = None;
                 entry.add(Mark { urgent: true, ..running.mark });
             }
@@ -190,18 +198,27 @@ impl Schedule {
     }
 
     /// A connection was lost, and with it, perhaps, what Redis acknowledged on it: what was sent lately is asked for
-    /// again, and what is being sent, because its acknowledgement may be known already. `at` is the wall clock's
-    /// milliseconds.
-    pub(crate) fn connection_lost(&mut self, at: u64, now: Duration) {
-        let recent = |e: &Entry| e.running.is_some() || e.sent_at.is_some_and(|sent| sent + RECENT >= now);
+    /// again, and what is being sent, because its acknowledgement may be known already. So is what was sent last,
+    /// however long ago: it tells whether Redis was set back. `at` is the wall clock's milliseconds.
+    pub fn connection_lost(&mut self, at: u64, now: Duration) {
+        self.lost_at = Some(now);
+        let last = self.entries.values().filter_map(|entry| entry.sent_at).max();
+        let recent =
+            |e: &Entry| e.running.is_some() || e.sent_at.is_some_and(|sent| sent + RECENT >= now || Some(sent) == last);
         let lost: Vec<BatchId> = self.entries.iter().filter(|(_, e)| recent(e)).map(|(id, _)| id.clone()).collect();
         for batch in lost {
             self.mark(&batch, Mark { at, urgent: false, verify: true }, now);
         }
     }
 
+    /// Whether Redis has turned out to have lost what it had acknowledged: then more may be lost than this publisher
+    /// remembers. Tells it once for each loss of a connection.
+    pub fn take_writes_lost(&mut self) -> bool {
+        std::mem::take(&mut self.writes_lost)
+    }
+
     /// The publisher closes: no coalescing any more. The pauses after failures stay.
-    pub(crate) fn hurry(&mut self, now: Duration) {
+    pub fn hurry(&mut self, now: Duration) {
         for (planned, batch) in std::mem::take(&mut self.due) {
             if let Some(entry) = self.entries.get_mut(&batch) {
                 let at = if entry.failures == 0 { planned.min(now) } else { planned };
@@ -212,7 +229,7 @@ impl Schedule {
     }
 
     /// Batches with something that was not delivered, in the order of their ids.
-    pub(crate) fn undelivered(&self) -> Vec<BatchId> {
+    pub fn undelivered(&self) -> Vec<BatchId> {
         let open = |entry: &Entry| entry.dirty.is_some() || entry.running.is_some();
         let mut batches: Vec<BatchId> =
             self.entries.iter().filter(|(_, e)| open(e)).map(|(id, _)| id.clone()).collect();
@@ -221,7 +238,7 @@ impl Schedule {
     }
 
     /// How many batches wait to be sent, or are being sent.
-    pub(crate) fn backlog(&self) -> usize {
+    pub fn backlog(&self) -> usize {
         self.due.len() + self.in_flight
     }
 

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::{
@@ -15,7 +15,7 @@ use tokio::{
 use wire::BatchId;
 
 use crate::{
-    job,
+    backoff, job,
     metrics::Counters,
     publisher::now_ms,
     schedule::{Job, Mark, Outcome, Schedule},
@@ -64,6 +64,10 @@ impl Inbox {
         self.woken.notify_one();
     }
 
+    fn is_closed(&self) -> bool {
+        self.news().closed
+    }
+
     fn take(&self) -> News {
         let mut news = self.news();
         let closed = news.closed;
@@ -82,6 +86,7 @@ pub(crate) struct Parts {
     pub store: Arc<Store>,
     pub counters: Arc<Counters>,
     pub inbox: Arc<Inbox>,
+    pub state_ttl: Duration,
 }
 
 /// Runs until it is told to close; returns the batches with something that was not delivered.
@@ -186,5 +191,34 @@ impl Task {
             let now = self.now();
             self.schedule.finish(&batch, outcome, now);
         }
+        if self.schedule.take_writes_lost() {
+            self.resync();
+        }
     }
+
+    /// Asks for everything again that is open or has ended within the life of a state.
+    fn resync(&self) {
+        tracing::warn!("redis has lost what it acknowledged: everything unsettled is verified");
+        let (source, inbox, state_ttl) =
+            (Arc::clone(&self.parts.source), Arc::clone(&self.parts.inbox), self.parts.state_ttl);
+        tokio::spawn(async move {
+            let mut failures = 0;
+            while !inbox.is_closed() {
+                match source.unsettled(since(state_ttl)).await {
+                    Ok(batches) => {
+                        let mark = Mark { at: now_ms(), urgent: false, verify: true };
+                        return batches.iter().for_each(|batch| inbox.mark(batch, mark));
+                    }
+                    Err(error) => tracing::warn!(%error, "the source did not say what is unsettled"),
+                }
+                failures += 1;
+                tokio::time::sleep(backoff::random_pause(failures)).await;
+            }
+        });
+    }
+}
+
+/// The moment before which what has ended is no longer in Redis.
+pub(crate) fn since(state_ttl: Duration) -> SystemTime {
+    SystemTime::now().checked_sub(state_ttl).unwrap_or(UNIX_EPOCH)
 }

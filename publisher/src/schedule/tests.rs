@@ -152,6 +152,34 @@ fn after_a_lost_connection_what_was_sent_in_the_last_minute_is_asked_for_again()
 }
 
 #[test]
+fn after_a_lost_connection_what_was_sent_last_is_asked_for_however_long_ago() {
+    let (mut schedule, older, last) = (schedule(), batch("older"), batch("last"));
+    send(&mut schedule, &older, delivered(1), ms(0));
+    send(&mut schedule, &last, delivered(1), ms(1_000));
+    schedule.connection_lost(99, ms(3_600_000));
+    let asked: Vec<BatchId> = schedule.start_due(ms(3_600_000)).into_iter().map(|job| job.batch).collect();
+    assert_eq!(asked, [last]);
+}
+
+#[test]
+fn a_redis_that_has_lost_writes_is_found_out_once_a_loss_and_only_after_one() {
+    let (mut schedule, a, b) = (schedule(), batch("a"), batch("b"));
+    send(&mut schedule, &a, delivered(1), ms(0));
+    send(&mut schedule, &b, delivered(1), ms(0));
+    // An invalidation, say.
+    send(&mut schedule, &a, Outcome::NeedsFull, ms(100));
+    assert!(!schedule.take_writes_lost());
+    send(&mut schedule, &a, delivered(1), ms(200));
+    schedule.connection_lost(99, ms(300));
+    schedule.start_due(ms(300));
+    for id in [&a, &b] {
+        schedule.finish(id, Outcome::NeedsFull, ms(310));
+    }
+    assert!(schedule.take_writes_lost());
+    assert!(!schedule.take_writes_lost());
+}
+
+#[test]
 fn an_ended_batch_is_forgotten_after_a_minute_and_an_unknown_one_after_the_pause() {
     let (mut schedule, a, b) = (schedule(), batch("a"), batch("b"));
     send(&mut schedule, &a, ended(5), ms(0));

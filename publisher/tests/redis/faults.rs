@@ -107,6 +107,23 @@ async fn a_redis_that_hangs_is_no_answer_and_the_update_arrives_afterwards() {
     holds(&publisher, state(&id, EPOCH, 1, 4)).await;
 }
 
+/// It knows nothing of them any more: they ended before this publisher was made.
+#[tokio::test]
+async fn after_a_redis_that_comes_back_empty_even_batches_that_were_not_sent_lately_are() {
+    let mut server = RedisServer::start().await.unwrap();
+    let (source, id) = (Memory::default(), batch("a"));
+    let ended = state(&batch("ended"), EPOCH, 4, 4);
+    source.commit(ended.clone());
+    let publisher = publisher(&server, &source).await;
+    source.commit(state(&id, EPOCH, 1, 4));
+    publisher.notify(&id);
+    holds(&publisher, state(&id, EPOCH, 1, 4)).await;
+    assert_eq!(publisher.cached(&batch("ended")).await.unwrap(), None);
+    server.restart().await.unwrap();
+    holds(&publisher, state(&id, EPOCH, 1, 4)).await;
+    holds(&publisher, ended).await;
+}
+
 #[tokio::test]
 async fn a_server_without_resp3_is_spoken_to_in_resp2() {
     let server = RedisServer::start_with(&["--rename-command", "HELLO", ""]).await.unwrap();
@@ -143,6 +160,19 @@ async fn an_invalidated_batch_comes_back_whole_with_its_next_update() {
     source.commit(state(&id, EPOCH, 2, 4));
     publisher.notify(&id);
     holds(&publisher, state(&id, EPOCH, 2, 4)).await;
+}
+
+/// The change for which it is invalidated may have been published before, with another one.
+#[tokio::test]
+async fn an_invalidated_batch_comes_back_also_when_nothing_is_new() {
+    let server = RedisServer::start().await.unwrap();
+    let (source, id) = (Memory::default(), batch("a"));
+    let publisher = publisher(&server, &source).await;
+    source.commit(state(&id, EPOCH, 1, 4));
+    publisher.notify(&id);
+    holds(&publisher, state(&id, EPOCH, 1, 4)).await;
+    publisher.invalidate(&id).await.unwrap();
+    holds(&publisher, state(&id, EPOCH, 1, 4)).await;
 }
 
 #[tokio::test]
