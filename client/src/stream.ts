@@ -3,6 +3,7 @@
 import { backoffMs } from "./backoff.ts";
 import type { Refusal, Signal } from "./connection.ts";
 import { parseComplete, parseProgress, parseState, parseUpstream } from "./events.ts";
+import { comparePositions, parsePosition } from "./position.ts";
 import { isTerminal } from "./state.ts";
 import type { BatchState, CompleteEvent, ProgressEvent } from "./wire.ts";
 
@@ -88,6 +89,7 @@ export function watchBatch(batchId: string, handlers: Handlers, around: Surround
     on("complete", (data) => {
       const event = parseComplete(data);
       if (!event) return;
+      if (isBehind(event.position)) return comeBack();
       handlers.complete(event);
       end("ended");
     });
@@ -106,10 +108,21 @@ export function watchBatch(batchId: string, handlers: Handlers, around: Surround
     const asked = source;
     const reading = await around.read(url, undefined);
     if (stopped || source !== asked) return;
-    if (take(reading)) return;
+    if (!take(reading)) comeBack();
+  }
+
+  function comeBack(): void {
+    source?.close();
     handlers.signal("lost");
+    cancelDoubt();
     cancelReopen();
     cancelReopen = around.later(backoffMs(REOPEN, attempt++, around.random()), open);
+  }
+
+  /** A server whose Redis was set back may show the end of an epoch that is over: that ends nothing. */
+  function isBehind(position: string): boolean {
+    const [theirs, ours] = [parsePosition(position), parsePosition(handlers.position())];
+    return theirs !== undefined && ours !== undefined && comparePositions(theirs, ours) < 0;
   }
 
   /** Nothing was heard for long: is there really no news? */
@@ -132,6 +145,7 @@ export function watchBatch(batchId: string, handlers: Handlers, around: Surround
   function take(reading: Reading): boolean {
     if (reading.kind === "refused") end(reading.why);
     if (reading.kind !== "state") return reading.kind === "refused";
+    if (isBehind(reading.state.position)) return false;
     handlers.state(reading.state);
     const ended = isTerminal(reading.state.status);
     if (ended) end("ended");

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Signal } from "../src/connection.ts";
 import { watchBatch, type Reading, type Surroundings } from "../src/stream.ts";
-import { complete, photo, progress, state } from "./samples.ts";
+import { complete, head, photo, progress, state } from "./samples.ts";
 
 /** Stands in for the browser's `EventSource`: the tests decide what arrives. */
 class Source extends EventTarget {
@@ -179,6 +179,20 @@ test("without a network the page does not call itself live, and believes a strea
   await settled();
   assert.equal(watch.signals.at(-1), "open");
   assert.equal(watch.sources.length, 1);
+});
+
+test("the end of an epoch that is over ends nothing, by the stream or by a read", async () => {
+  const watch = watching([{ kind: "state", state: state("6-9", [], head(1, 1, 0, "COMPLETED")) }]);
+  watch.source().open();
+  watch.source().send("complete", complete("6-9"));
+  assert.deepEqual([watch.seen, watch.signals.at(-1)], [[], "lost"]);
+  await watch.pass(1_000);
+  assert.equal(watch.sources.length, 2);
+  watch.source().fail(2);
+  await settled();
+  assert.deepEqual([watch.seen, watch.signals.at(-1)], [[], "lost"]);
+  await watch.pass(2_000);
+  assert.equal(watch.sources.length, 3);
 });
 
 test("gone and expired access are the last word", () => {

@@ -10,7 +10,7 @@ use std::{
     rc::Rc,
 };
 
-use hub::{Forgotten, Held, Room};
+use hub::{Forgotten, Held, Room, Source};
 use wire::{BatchId, Position, Stored};
 use worker::{DurableObject, Env, Request, Response, State, durable_object};
 
@@ -163,6 +163,8 @@ impl Object {
     ) -> worker::Result<Response> {
         match self.read_for_viewer(batch, seen).await {
             Ok(stored) => match stored.filter(|stored| may_see(caller, stored)) {
+                // Redis was set back, and nobody knows better: what ended there may go on.
+                Some(stored) if stored.state.is_terminal() && seen > Some(stored.state.position()) => entry::busy(),
                 Some(stored) if stored.state.is_terminal() => streams::ended(&stored.state, seen),
                 Some(stored) if self.is_forgotten(batch, &stored, seen) => streams::forgotten(),
                 Some(stored) => self.watch(batch, stored, seen, request),
@@ -197,12 +199,7 @@ impl Object {
         let in_room = self.slot(batch, |slot| slot.room.as_ref().and_then(Room::stored));
         let stored = match in_room {
             Some(stored) if !stored.state.is_terminal() => Some(stored),
-            _ => {
-                let answer = self.read(batch, false).await?;
-                // 204 and `complete` stop a viewer for good, and the batch may have been re-opened.
-                let ended = answer.stored.as_ref().is_some_and(|stored| stored.state.is_terminal());
-                if ended && !answer.is_final() { self.read(batch, true).await?.stored } else { answer.stored }
-            }
+            _ => self.read_whether_ended(batch).await?,
         };
         if !has_seen_more(seen, &stored) {
             return Ok(stored);
@@ -214,6 +211,30 @@ impl Object {
         // Redis may have been set back.
         let beyond = self.read_beyond(batch).await;
         Ok(if position(&beyond) > position(&stored) { beyond } else { stored })
+    }
+
+    /// A read for a stream. 204 and `complete` stop a viewer for good, and the batch may have been re-opened: an end that
+    /// memory knows is believed only if Redis still stands there.
+    async fn read_whether_ended(self: &Rc<Self>, batch: &BatchId) -> Result<Option<Stored>, String> {
+        let answer = self.read(batch, false).await?;
+        let ended = answer.stored.as_ref().filter(|stored| stored.state.is_terminal());
+        match ended.map(|stored| stored.state.position()) {
+            Some(at) if answer.source == Source::Memory && !self.is_still_at(batch, at).await => {
+                Ok(self.read(batch, true).await?.stored)
+            }
+            _ => Ok(answer.stored),
+        }
+    }
+
+    /// Whether Redis holds this position, as far as it answers.
+    async fn is_still_at(&self, batch: &BatchId, at: Position) -> bool {
+        match self.redis.position(batch).await {
+            Ok(stored) => stored == Some(at),
+            Err(error) => {
+                log::redis_failed(batch, &error);
+                true
+            }
+        }
     }
 
     /// Looks at, or changes, what is known of a batch.

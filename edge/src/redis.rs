@@ -112,9 +112,8 @@ impl Redis {
     /// Reads the stored position, then publishes a ping: in this order, so that a replica that got the ping has got
     /// everything up to that position.
     pub(crate) async fn ping_channel(&self, batch: &BatchId, nonce: &str) -> Result<Option<Position>, RedisError> {
-        let read = ["HMGET", &keys::hash(&self.prefix, batch), keys::field::EPOCH, keys::field::VERSION];
         let publish = ["PUBLISH", &keys::channel(&self.prefix, batch), &message::ping(nonce)];
-        let commands = [read.map(String::from).to_vec(), publish.map(String::from).to_vec()];
+        let commands = [self.read_position(batch).to_vec(), publish.map(String::from).to_vec()];
         let replies = self.pipeline(&commands).await?;
         let refused = replies.iter().find_map(|reply| match reply {
             // Something else than a batch stands under the key: there is no position.
@@ -124,9 +123,18 @@ impl Redis {
         if let Some(words) = refused {
             return Err(RedisError::Refused(200, words));
         }
-        let numbers = replies.first().and_then(Reply::as_array).unwrap_or_default();
-        let number = |index: usize| numbers.get(index)?.as_str()?.parse().ok();
-        Ok(number(0).zip(number(1)).and_then(|(epoch, version)| Position::new(epoch, version).ok()))
+        Ok(replies.first().and_then(position))
+    }
+
+    /// Reads where a batch stands, and nothing else of it.
+    pub(crate) async fn position(&self, batch: &BatchId) -> Result<Option<Position>, RedisError> {
+        let reply = self.command(&self.read_position(batch).each_ref().map(String::as_str)).await?;
+        Ok(position(&reply))
+    }
+
+    fn read_position(&self, batch: &BatchId) -> [String; 4] {
+        let key = keys::hash(&self.prefix, batch);
+        ["HMGET".to_owned(), key, keys::field::EPOCH.to_owned(), keys::field::VERSION.to_owned()]
     }
 
     /// Stores what the origin said, only where nothing is stored.
@@ -175,6 +183,13 @@ impl Redis {
         let url = format!("{}/subscribe/{}", self.url, keys::channel(&self.prefix, batch));
         http::request(&url, Some(&self.token), "text/event-stream", Some("[]"))
     }
+}
+
+/// The position in the reply to `HMGET epoch version`.
+fn position(reply: &Reply) -> Option<Position> {
+    let numbers = reply.as_array().unwrap_or_default();
+    let number = |index: usize| numbers.get(index)?.as_str()?.parse().ok();
+    Position::new(number(0)?, number(1)?).ok()
 }
 
 /// What an answer that is not 200 means.

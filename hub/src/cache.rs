@@ -7,8 +7,6 @@ use crate::{Config, Millis, Room};
 
 /// How long 404s and failures of the origin are remembered.
 const FAILURE_TTL: Millis = 5_000;
-/// How long an end that is held may end a stream: whoever comes then reads Redis, together with those who ask meanwhile.
-const END_TTL: Millis = 250;
 
 /// What was spared or asked, for `X-Cache`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,13 +41,6 @@ pub struct Answer {
     pub source: Source,
     /// How long ago it was last known to be true.
     pub age: Millis,
-}
-
-impl Answer {
-    /// Whether a stream may be ended by it, for good: the batch may have been re-opened since it was read.
-    pub fn is_final(&self) -> bool {
-        self.source != Source::Memory || self.age < END_TTL
-    }
 }
 
 /// The last read of a batch, kept for those who ask next.
@@ -175,15 +166,6 @@ mod tests {
         assert_eq!(conclude(None, &read, 9_000).age, 8_000);
         let gone = Held::new(None, Source::Origin, 9_000);
         assert_eq!(gone.clone().or_greater(Some(&before)), gone);
-    }
-
-    #[test]
-    fn an_end_that_is_held_for_long_does_not_end_a_stream() {
-        let config = Config { idle_ttl: 30_000, ..Config::default() };
-        let held = Held::new(Some(stored_ended(9)), Source::Redis, 1_000);
-        let is_final = |now| from_memory(None, Some(&held), &config, now).unwrap().is_final();
-        assert!(is_final(1_249) && !is_final(1_250));
-        assert!(conclude(None, &held, 1_000).is_final());
     }
 
     #[test]
