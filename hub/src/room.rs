@@ -18,6 +18,10 @@ use crate::{
 
 /// What each viewer adds to the pause between sweeps, in microseconds: a write costs the runtime tens of them.
 const SWEEP_MICROS_PER_VIEWER: u64 = 100;
+/// From so many viewers on it is found out how long a sweep takes: fewer are no work.
+const MANY_VIEWERS: usize = 32;
+/// The longest rest after a sweep that took as long.
+const LONGEST_REST: Millis = 1_000;
 /// How often the origin may be asked by one room.
 const ORIGIN_PAUSE: Millis = 5_000;
 /// How often the hash is read, at most, while there is no subscription: no oftener than this, nor than the TTL of reads.
@@ -52,6 +56,11 @@ pub struct Room {
     forgotten: bool,
     swept_at: Millis,
     sweep_at: Option<Millis>,
+    /// How long the last sweep took is not known yet: clocks stand still until its turn is over.
+    measuring: bool,
+    /// No sweep before: as long after the last one as that took. Without a rest, a room that is short of time would
+    /// sweep without end, ever later.
+    rested_at: Millis,
     /// The earliest commit that no sweep has covered.
     pending_at: Option<u64>,
     /// The batch was invalidated: its next state is shown whole.
@@ -85,6 +94,8 @@ impl Room {
             forgotten: false,
             swept_at: 0,
             sweep_at: None,
+            measuring: false,
+            rested_at: 0,
             pending_at: None,
             show_everything: false,
             empty_since: Some(now),
@@ -190,6 +201,7 @@ impl Room {
     /// Takes one input. `can_take` tells whether a viewer's stream would take more bytes now.
     pub fn handle(&mut self, input: Input<'_>, now: Millis, can_take: &dyn Fn(ViewerId) -> bool) -> Vec<Output> {
         let mut turn = Turn { room: self, moment: Moment { now, can_take }, out: Vec::new() };
+        turn.rest();
         turn.take(input);
         turn.settle();
         turn.out
@@ -204,7 +216,8 @@ impl Room {
         // While it is not sure that nothing has changed, it is not due: whatever makes sure looks at it again.
         let sure = !told.stale && self.link.is_up() && self.caught_up && !self.replica.is_behind();
         let forget = (watched && sure).then(|| self.forget_at());
-        let viewers = [self.audience.wake_at(), self.sweep_at, linger, stalled, stale, forget];
+        let measure = self.measuring.then_some(self.swept_at + 1);
+        let viewers = [self.audience.wake_at(), self.sweep_at, measure, linger, stalled, stale, forget];
         let upstream = [self.link.wake_at(), self.pace.wake_at(), self.blind_read_at(), self.origin_at()];
         viewers.into_iter().chain(upstream).flatten().min()
     }
@@ -429,15 +442,27 @@ impl Turn<'_> {
             room.audience.show_everything();
         }
         let gap = room.config.flush.max(room.audience.len() as u64 * SWEEP_MICROS_PER_VIEWER / 1_000);
-        if now >= room.swept_at + gap {
+        let due = room.rested_at.max(room.swept_at + gap);
+        if now >= due && !room.measuring {
             self.sweep();
         } else {
-            room.sweep_at.get_or_insert(room.swept_at + gap);
+            room.sweep_at.get_or_insert(due);
+        }
+    }
+
+    /// The first turn after a sweep finds out how long that took, and lets the room rest for as long.
+    fn rest(&mut self) {
+        let (now, room) = (self.now(), &mut *self.room);
+        if room.measuring && now > room.swept_at {
+            room.measuring = false;
+            room.rested_at = now + (now - room.swept_at - 1).min(LONGEST_REST);
+            room.sweep_at = room.sweep_at.map(|at| at.max(room.rested_at));
         }
     }
 
     fn sweep(&mut self) {
         (self.room.swept_at, self.room.sweep_at) = (self.moment.now, None);
+        self.room.measuring = self.room.audience.len() >= MANY_VIEWERS;
         let at = self.room.pending_at.take();
         self.show(None, at);
     }

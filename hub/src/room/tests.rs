@@ -141,6 +141,27 @@ fn updates_that_come_close_together_are_shown_together() {
     assert_eq!(ids(&written(&out, 1)), [seen(6).unwrap().to_string()]);
 }
 
+/// The clock stands still while the runtime writes to all of them: only the next turn tells.
+#[test]
+fn a_room_that_is_short_of_time_rests_as_long_as_its_sweep_took() {
+    let mut room = live_room(3);
+    (2..60).for_each(|viewer| drop(room.handle(came(viewer, seen(3)), 1_500, OPEN)));
+    let swept = |out: &[Output]| written(out, 2).contains("event: progress");
+    assert!(swept(&room.handle(Input::Message(&news(3, 4, BatchStatus::Processing)), 2_000, OPEN)));
+    assert_eq!(room.wake_at(), Some(2_001));
+    // The sweep took 300 ms; messages have queued meanwhile.
+    for version in 5..10 {
+        let out = room.handle(Input::Message(&news(version - 1, version, BatchStatus::Processing)), 2_301, OPEN);
+        assert!(!swept(&out), "{version}");
+    }
+    assert_eq!(room.wake_at(), Some(2_601));
+    let out = room.handle(Input::Wake, 2_601, OPEN);
+    assert_eq!(ids(&written(&out, 2)), [seen(9).unwrap().to_string()]);
+    // A sweep that took no time needs no rest.
+    room.handle(Input::Wake, 2_602, OPEN);
+    assert!(swept(&room.handle(Input::Message(&news(9, 10, BatchStatus::Processing)), 2_621, OPEN)));
+}
+
 #[test]
 fn a_returning_viewer_gets_only_what_it_missed() {
     let mut room = live_room(10);
