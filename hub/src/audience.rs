@@ -121,6 +121,20 @@ impl Audience {
         Output::Write { to: vec![id], bytes: self.retry(rng).into() }
     }
 
+    /// Whether the viewers have doubled since this one was last told when to come back.
+    fn is_crowded(&self, id: ViewerId) -> bool {
+        self.viewers.get(&id).is_some_and(|viewer| self.len() >= 2 * viewer.retry_for)
+    }
+
+    fn tell_retry(&mut self, mut viewers: Vec<ViewerId>, rng: &mut fastrand::Rng, out: &mut Vec<Output>) {
+        viewers.sort_unstable();
+        let all = self.len();
+        for id in viewers {
+            write(vec![id], &self.retry(rng), out);
+            self.viewers.entry(id).and_modify(|viewer| viewer.retry_for = all);
+        }
+    }
+
     fn retry(&self, rng: &mut fastrand::Rng) -> String {
         event::retry(RETRY_BASE + rng.u64(0..=self.spread()))
     }
@@ -136,11 +150,19 @@ impl Audience {
 
     /// Shows viewers what they are missing: one event for all who stand at the same position. At the batch's end they
     /// are let go.
-    pub(crate) fn sweep(&mut self, sweep: &Sweep<'_>, counters: &mut Counters, out: &mut Vec<Output>) {
+    pub(crate) fn sweep(
+        &mut self,
+        sweep: &Sweep<'_>,
+        rng: &mut fastrand::Rng,
+        counters: &mut Counters,
+        out: &mut Vec<Output>,
+    ) {
         let (now, ended) = (sweep.moment.now, sweep.state.is_terminal());
         let (groups, behind) = self.group(sweep, counters);
         for (shown, mut to) in groups {
             to.sort_unstable();
+            let crowded = to.iter().copied().filter(|id| self.is_crowded(*id)).collect();
+            self.tell_retry(crowded, rng, out);
             let (bytes, viewers) = (self.encode(shown, sweep), to.len() as u64);
             counters.events += if ended { 2 * viewers } else { viewers };
             if let (Some(at), Some(_)) = (sweep.at, shown) {
@@ -295,27 +317,20 @@ impl Audience {
         if self.keep_alive_at.is_none_or(|at| now < at) {
             return;
         }
-        let all = self.len();
-        let (mut quiet, mut crowded) = (Vec::new(), Vec::new());
+        let mut silent = Vec::new();
         for (id, viewer) in &mut self.viewers {
             if now >= viewer.written_at + keep_alive && can_take(*id) {
                 viewer.written_at = now;
-                if all >= 2 * viewer.retry_for {
-                    viewer.retry_for = all;
-                    crowded.push(*id);
-                } else {
-                    quiet.push(*id);
-                }
+                silent.push(*id);
             }
         }
-        quiet.sort_unstable();
+        silent.sort_unstable();
+        let (crowded, quiet) = silent.into_iter().partition(|id| self.is_crowded(*id));
         write(quiet, event::KEEP_ALIVE, out);
-        for id in crowded {
-            write(vec![id], &self.retry(rng), out);
-        }
+        self.tell_retry(crowded, rng, out);
         // A viewer whose stream is full is not asked again before another whole span.
         let due = self.viewers.values().map(|viewer| viewer.written_at + keep_alive).filter(|at| *at > now);
-        self.keep_alive_at = (all > 0).then(|| due.min().unwrap_or(now + keep_alive));
+        self.keep_alive_at = (!self.is_empty()).then(|| due.min().unwrap_or(now + keep_alive));
     }
 
     /// Whether viewers whose stream was full are to be looked at now.

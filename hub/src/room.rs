@@ -478,7 +478,7 @@ impl Turn<'_> {
             return room.audience.put_off();
         };
         let sweep = Sweep { state, at, only, moment: self.moment };
-        room.audience.sweep(&sweep, &mut room.counters, &mut self.out);
+        room.audience.sweep(&sweep, &mut room.rng, &mut room.counters, &mut self.out);
     }
 
     fn alarm(&mut self) {

@@ -522,6 +522,17 @@ fn when_viewers_have_doubled_they_are_told_anew_when_to_come_back() {
 }
 
 #[test]
+fn in_a_busy_room_they_are_told_with_an_event() {
+    let mut room = live_room(3);
+    for viewer in 2..100 {
+        room.handle(came(viewer, None), 1_100, OPEN);
+    }
+    let retries = |out: &[Output]| written(out, 1).matches("retry: ").count();
+    assert_eq!(retries(&room.handle(Input::Message(&news(3, 4, BatchStatus::Processing)), 2_000, OPEN)), 1);
+    assert_eq!(retries(&room.handle(Input::Message(&news(4, 5, BatchStatus::Processing)), 3_000, OPEN)), 0);
+}
+
+#[test]
 fn a_full_stream_does_not_delay_the_others_keep_alive() {
     let mut room = live_room(3);
     room.handle(came(2, None), 2_000, OPEN);
