@@ -1,10 +1,11 @@
 //! The harness of the whole-system tests: starts the real parts of Batchcast on free ports and stops them on drop.
 //!
-//! In scope: starting, killing and restarting `redis-server`, the gateway, the photo worker and the edge (`wrangler dev`
-//! with the built Worker); a viewer of streams; a thin client of the HTTP routes; what the parts say about themselves.
+//! In scope: starting, killing and restarting `redis-server`, the gateway, the photo worker and the edge (the built
+//! Worker in `wrangler dev` or in `workerd` alone); viewers of streams; a thin client of the HTTP routes; what the parts say about themselves.
 //! Out of scope: building and installing, which is `cargo xtask`'s; batch semantics, which the tests state themselves.
 
 mod api;
+mod builder;
 mod eventually;
 mod observe;
 mod part;
@@ -13,14 +14,22 @@ pub mod ports;
 mod process;
 mod redis_server;
 mod stack;
+mod tab;
+mod tabs;
 mod viewer;
+mod workerd;
 pub mod workspace;
 mod wrangler;
 
 pub use api::{Api, Batch, Read};
+pub use builder::{Builder, Plan};
 pub use eventually::{GUARD, eventually};
 pub use part::Part;
-pub use parts::{EdgeSettings, GatewaySettings, PhotoWorkerSettings, edge, gateway, photo_worker, redis_server};
+pub use parts::{
+    EdgeSettings, GatewaySettings, PhotoWorkerSettings, bare_edge, edge, gateway, photo_worker, redis_server,
+};
 pub use redis_server::RedisServer;
-pub use stack::{Addresses, Builder, Stack};
+pub use stack::{Addresses, Stack};
+pub use tab::{Back, End, History, Named, Tab, TabBuilder};
+pub use tabs::Tabs;
 pub use viewer::{Seen, Viewer};

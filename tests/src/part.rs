@@ -1,9 +1,11 @@
 //! One part of the stack, that can be killed and started again on the same address with the same settings.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 
 use crate::eventually;
 use crate::process::{Process, Program, tail};
@@ -83,6 +85,68 @@ impl Part {
         if let Some(process) = self.process.take() {
             process.stop(PATIENCE).await;
         }
+    }
+
+    /// Kills it at once and starts it again: on the same address with the same settings.
+    ///
+    /// # Errors
+    /// As [`Part::start`].
+    pub async fn restart(&mut self) -> Result<()> {
+        self.kill();
+        self.start().await
+    }
+
+    /// Stops its processes where they stand (SIGSTOP): connections stay open, nobody answers.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn freeze(&self) -> Result<()> {
+        self.running()?.signal(Signal::SIGSTOP)
+    }
+
+    /// Lets frozen processes go on.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn thaw(&self) -> Result<()> {
+        self.running()?.signal(Signal::SIGCONT)
+    }
+
+    /// Adds an argument to its command line, for every start from now on.
+    pub fn arg(&mut self, argument: &str) {
+        self.program.args.push(argument.into());
+    }
+
+    /// The id of its first process.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pid(&self) -> Result<i32> {
+        Ok(self.running()?.group().as_raw())
+    }
+
+    /// The memory that its processes hold, in bytes.
+    ///
+    /// # Errors
+    /// When it does not run, or the system has no `/proc`.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        self.running()?.resident_bytes()
+    }
+
+    fn running(&self) -> Result<&Process> {
+        self.process.as_ref().with_context(|| format!("{} does not run", self.name))
+    }
+
+    /// The file with everything it has printed, over all its runs.
+    #[must_use]
+    pub fn log_path(&self) -> &Path {
+        &self.log
+    }
+
+    /// Everything it has printed so far, over all its runs; empty before the first.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
     /// The last lines of everything it has printed so far.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use crate::GUARD;
 use crate::part::{Health, Part};
 use crate::process::Program;
-use crate::{workspace, wrangler};
+use crate::{workerd, workspace, wrangler};
 
 /// wrangler starts in 2 s on an idle machine and in 30 s on a busy one.
 const WRANGLER_GUARD: Duration = Duration::from_secs(120);
@@ -121,13 +121,15 @@ pub fn photo_worker(dir: &Path, settings: PhotoWorkerSettings) -> Result<Part> {
     })
 }
 
-/// Settings of [`edge`].
+/// Settings of [`edge`] and [`bare_edge`].
 #[derive(Debug, Clone)]
 pub struct EdgeSettings {
-    /// Port of `wrangler dev`.
+    /// Port of `wrangler dev` or `workerd`.
     pub port: u16,
     /// The Worker's variables, over those of its `wrangler.toml`.
     pub vars: BTreeMap<String, String>,
+    /// The folder of another build than the one that `wrangler.toml` names.
+    pub build: Option<PathBuf>,
 }
 
 /// The Worker described by the `wrangler.toml` in `worker`, usually the workspace's root, run by `wrangler dev` as it
@@ -138,8 +140,8 @@ pub struct EdgeSettings {
 pub fn edge(dir: &Path, worker: &Path, settings: &EdgeSettings) -> Result<Part> {
     let node = workspace::node()?;
     let config = dir.join("wrangler.toml");
-    let text = fs::read_to_string(worker.join("wrangler.toml")).context("cannot read wrangler.toml")?;
-    fs::write(&config, wrangler::for_dev(&text, worker, &settings.vars)?)?;
+    let text = wrangler_toml(worker)?;
+    fs::write(&config, wrangler::for_dev(&text, worker, settings)?)?;
 
     let port = settings.port.to_string();
     let wrangler = workspace::built("node_modules/wrangler/bin/wrangler.js")?;
@@ -147,30 +149,56 @@ pub fn edge(dir: &Path, worker: &Path, settings: &EdgeSettings) -> Result<Part> 
     args.extend(["--ip", "127.0.0.1", "--port", &port, "--inspector-port", "0"].map(Into::into));
     args.extend(["--show-interactive-dev-session=false", "--log-level", "info", "--persist-to"].map(Into::into));
     args.push(dir.join("objects").into_os_string());
-    let url = format!("http://127.0.0.1:{port}");
-    Ok(Part {
+    // Nothing leaves the machine: no usage figures, and no request for sample data about the caller's place.
+    let env = variables([
+        ("WRANGLER_SEND_METRICS", "false"),
+        ("CLOUDFLARE_CF_FETCH_ENABLED", "false"),
+        ("NO_COLOR", "1"),
+        ("CI", "1"),
+        // What it would leave behind when it is killed goes with the stack's folder.
+        ("TMPDIR", &dir.display().to_string()),
+    ]);
+    let program = Program { path: node, args, env, dir: dir.to_owned() };
+    Ok(edge_part(dir, settings, program, "Ready on http://", WRANGLER_GUARD))
+}
+
+/// The same Worker in `workerd` alone: one process, ready at once, whose memory is the Worker's. Its log has the lines
+/// of `console.log` as the Worker wrote them. The live page and other static files are not served.
+///
+/// # Errors
+/// When workerd or the built Worker is missing, or its configuration is not understood.
+pub fn bare_edge(dir: &Path, worker: &Path, settings: &EdgeSettings) -> Result<Part> {
+    let text = wrangler_toml(worker)?;
+    let main = worker.join(wrangler::main(&text)?);
+    let name = main.file_name().and_then(|name| name.to_str()).context("`main` in wrangler.toml names no file")?;
+    let build = settings.build.as_deref().or(main.parent()).context("`main` in wrangler.toml has no folder")?;
+
+    let modules_dir = dir.join("workerd");
+    let modules = workerd::lay_out(build, name, &modules_dir)?;
+    let address = format!("127.0.0.1:{}", settings.port);
+    fs::write(modules_dir.join("config.capnp"), workerd::config(&text, &settings.vars, &modules, &address)?)?;
+    // On its control channel, here its output, workerd tells once it listens.
+    let args = ["serve", "config.capnp", "--control-fd=1"].map(Into::into).to_vec();
+    let program = Program { path: workspace::workerd()?, args, env: BTreeMap::new(), dir: modules_dir };
+    Ok(edge_part(dir, settings, program, r#""event":"listen""#, GUARD))
+}
+
+fn wrangler_toml(worker: &Path) -> Result<String> {
+    fs::read_to_string(worker.join("wrangler.toml")).context("cannot read wrangler.toml")
+}
+
+fn edge_part(dir: &Path, settings: &EdgeSettings, program: Program, says: &'static str, guard: Duration) -> Part {
+    let url = format!("http://127.0.0.1:{}", settings.port);
+    Part {
         name: "edge",
-        // Nothing leaves the machine: no usage figures, and no request for sample data about the caller's place.
-        program: Program {
-            path: node,
-            args,
-            env: variables([
-                ("WRANGLER_SEND_METRICS", "false"),
-                ("CLOUDFLARE_CF_FETCH_ENABLED", "false"),
-                ("NO_COLOR", "1"),
-                ("CI", "1"),
-                // What it would leave behind when it is killed goes with the stack's folder.
-                ("TMPDIR", &dir.display().to_string()),
-            ]),
-            dir: dir.to_owned(),
-        },
-        says: "Ready on http://",
+        program,
+        says,
         health: Health::Http(format!("{url}/healthz")),
         url,
-        guard: WRANGLER_GUARD,
+        guard,
         log: dir.join("edge.log"),
         process: None,
-    })
+    }
 }
 
 fn variables<V: Into<String>, const N: usize>(pairs: [(&str, V); N]) -> BTreeMap<String, String> {

@@ -85,6 +85,31 @@ impl Process {
         let _ = eventually(patience, async || self.child.try_wait()?.context("still running")).await;
     }
 
+    /// The leader's id, which is also the group's.
+    pub(crate) fn group(&self) -> Pid {
+        self.group
+    }
+
+    /// Sends a signal to the whole group.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        killpg(self.group, signal).with_context(|| format!("cannot send {signal} to group {}", self.group))
+    }
+
+    /// The memory that the group holds, in bytes: what Linux calls resident.
+    pub(crate) fn resident_bytes(&self) -> Result<u64> {
+        let mut bytes = 0;
+        for entry in fs::read_dir("/proc").context("this system has no /proc")? {
+            // A process that ends meanwhile has no memory, either.
+            let dir = entry?.path();
+            let Ok(stat) = fs::read_to_string(dir.join("stat")) else { continue };
+            if group_of(&stat) == Some(self.group.as_raw()) {
+                bytes += fs::read_to_string(dir.join("status")).ok().and_then(|status| resident(&status)).unwrap_or(0);
+            }
+        }
+        ensure!(bytes > 0, "no process is left of group {}", self.group);
+        Ok(bytes)
+    }
+
     fn output(&self) -> Result<String> {
         let bytes = fs::read(&self.log)?;
         Ok(String::from_utf8_lossy(bytes.get(self.log_begin..).unwrap_or_default()).into_owned())
@@ -135,6 +160,19 @@ impl Watchdog {
     }
 }
 
+/// The process group in the text of `/proc/PID/stat`. The name in it may hold anything, also parentheses.
+fn group_of(stat: &str) -> Option<i32> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_whitespace().nth(2)?.parse().ok()
+}
+
+/// The resident memory in the text of `/proc/PID/status`, in bytes.
+fn resident(status: &str) -> Option<u64> {
+    let kib: u64 =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib * 1024)
+}
+
 /// The last lines of a log, each indented, to stand below an error.
 pub(crate) fn tail(log: &Path) -> String {
     let text = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
@@ -169,6 +207,21 @@ mod tests {
         let group = process.group;
         drop(process);
         assert!(killpg(group, None).is_err(), "somebody of the group is left, if only a zombie");
+    }
+
+    #[tokio::test]
+    async fn the_memory_of_a_group_includes_its_children() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut process = shell("sleep 1000 & sleep 1000 & echo started; wait", dir.path());
+        process.printed("started", A_MOMENT).await.unwrap();
+        let all = process.resident_bytes().unwrap();
+        let status = fs::read_to_string(format!("/proc/{}/status", process.group)).unwrap();
+        assert!(all > resident(&status).unwrap(), "{all}");
+    }
+
+    #[test]
+    fn a_name_with_parentheses_does_not_hide_the_group() {
+        assert_eq!(group_of("7 (a) b) S 1 42 42 0"), Some(42));
     }
 
     #[tokio::test]

@@ -1,13 +1,13 @@
 //! All parts together, wired to each other as `cargo xtask stack` runs them.
 
-use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
 use tempfile::TempDir;
 
-use crate::{Api, EdgeSettings, GatewaySettings, Part, PhotoWorkerSettings, Viewer};
-use crate::{edge, gateway, photo_worker, ports, redis_server, workspace};
+use crate::{Api, Builder, Part, Viewer};
 
 /// A running system. Everything it started ends with it; on a panic it first shows what each part printed last.
 ///
@@ -22,10 +22,18 @@ pub struct Stack {
     pub gateway: Part,
     /// The Redis behind gateway and photo worker.
     pub redis: Part,
-    gateway_admin: String,
-    gateway_token: String,
-    metrics_token: String,
-    _dir: TempDir,
+    pub(crate) gateway_admin: String,
+    pub(crate) tokens: Tokens,
+    pub(crate) keep_logs: Option<PathBuf>,
+    pub(crate) _dir: TempDir,
+}
+
+/// The secrets that the parts show each other.
+#[derive(Debug)]
+pub(crate) struct Tokens {
+    pub(crate) gateway: String,
+    pub(crate) metrics: String,
+    pub(crate) origin: String,
 }
 
 /// Where a stack can be reached, as `cargo xtask stack --json` writes it.
@@ -90,18 +98,38 @@ impl Stack {
         &self.gateway_admin
     }
 
+    /// The token that the photo worker asks of those who read batches from it.
+    #[must_use]
+    pub fn origin_token(&self) -> &str {
+        &self.tokens.origin
+    }
+
+    /// The token of the edge's `/api/metrics`.
+    #[must_use]
+    pub fn metrics_token(&self) -> &str {
+        &self.tokens.metrics
+    }
+
     /// Where everything is.
     #[must_use]
     pub fn addresses(&self) -> Addresses {
         Addresses {
             edge: self.edge.url().to_owned(),
             gateway: self.gateway.url().to_owned(),
-            gateway_token: self.gateway_token.clone(),
+            gateway_token: self.tokens.gateway.clone(),
             redis: self.redis.url().to_owned(),
             photo_worker: self.photo_worker.url().to_owned(),
             token: None,
-            metrics_token: self.metrics_token.clone(),
+            metrics_token: self.tokens.metrics.clone(),
         }
+    }
+
+    fn copy_logs(&self, dir: &Path) -> Result<()> {
+        fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        for log in self.parts().map(Part::log_path).into_iter().filter(|log| log.exists()) {
+            fs::copy(log, dir.join(log.file_name().context("a log without a name")?))?;
+        }
+        Ok(())
     }
 
     fn parts(&self) -> [&Part; 4] {
@@ -116,107 +144,10 @@ impl Drop for Stack {
                 eprintln!("the log of {} ends:\n{}", part.name, part.log_tail());
             }
         }
+        if let Some(dir) = &self.keep_logs
+            && let Err(error) = self.copy_logs(dir)
+        {
+            eprintln!("the logs were not kept: {error:#}");
+        }
     }
-}
-
-/// Settings of a stack; see [`Stack::builder`].
-#[derive(Debug, Clone, Default)]
-pub struct Builder {
-    preferred_ports: bool,
-    edge_vars: BTreeMap<String, String>,
-    gateway_env: BTreeMap<String, String>,
-    photo_worker_env: BTreeMap<String, String>,
-}
-
-impl Builder {
-    /// Takes the documented ports, or the next free ones above them, instead of any.
-    #[must_use]
-    pub fn preferred_ports(mut self) -> Self {
-        self.preferred_ports = true;
-        self
-    }
-
-    /// Sets a variable of the Worker, such as `LINGER_SECS`.
-    #[must_use]
-    pub fn edge_var(mut self, name: &str, value: &str) -> Self {
-        self.edge_vars.insert(name.to_owned(), value.to_owned());
-        self
-    }
-
-    /// Sets an environment variable of the gateway.
-    #[must_use]
-    pub fn gateway_env(mut self, name: &str, value: &str) -> Self {
-        self.gateway_env.insert(name.to_owned(), value.to_owned());
-        self
-    }
-
-    /// Sets an environment variable of the photo worker.
-    #[must_use]
-    pub fn photo_worker_env(mut self, name: &str, value: &str) -> Self {
-        self.photo_worker_env.insert(name.to_owned(), value.to_owned());
-        self
-    }
-
-    /// Starts the parts and waits until all are ready.
-    ///
-    /// # Errors
-    /// When a part is missing or does not start: then with the end of its log.
-    pub async fn start(self) -> Result<Stack> {
-        let dir = tempfile::Builder::new().prefix("batchcast-").tempdir()?;
-        let at = dir.path();
-        let gateway_token = random_token();
-        let metrics_token = random_token();
-        let origin_token = random_token();
-
-        let redis = redis_server(at, self.port(6390)?)?;
-        let admin_port = ports::free()?;
-        let gateway = gateway(
-            at,
-            GatewaySettings {
-                port: self.port(8079)?,
-                admin_port,
-                redis_url: redis.url().to_owned(),
-                token: gateway_token.clone(),
-                env: self.gateway_env.clone(),
-            },
-        )?;
-        let photo_worker = photo_worker(
-            at,
-            PhotoWorkerSettings {
-                port: self.port(8090)?,
-                redis_url: redis.url().to_owned(),
-                origin_token: origin_token.clone(),
-                env: self.photo_worker_env.clone(),
-            },
-        )?;
-        let mut vars = BTreeMap::from(
-            [
-                ("UPSTASH_REDIS_REST_URL", gateway.url()),
-                ("UPSTASH_REDIS_REST_TOKEN", gateway_token.as_str()),
-                ("ORIGIN_URL", photo_worker.url()),
-                ("ORIGIN_TOKEN", origin_token.as_str()),
-                ("METRICS_TOKEN", metrics_token.as_str()),
-                ("TRUST_USER_HEADER", "true"),
-            ]
-            .map(|(name, value)| (name.to_owned(), value.to_owned())),
-        );
-        vars.extend(self.edge_vars.clone());
-        let edge = edge(at, workspace::root(), &EdgeSettings { port: self.port(8787)?, vars })?;
-
-        let gateway_admin = format!("http://127.0.0.1:{admin_port}");
-        let mut stack =
-            Stack { edge, photo_worker, gateway, redis, gateway_admin, gateway_token, metrics_token, _dir: dir };
-        stack.redis.start().await?;
-        let Stack { edge, photo_worker, gateway, .. } = &mut stack;
-        tokio::try_join!(gateway.start(), photo_worker.start(), edge.start())?;
-        Ok(stack)
-    }
-
-    fn port(&self, documented: u16) -> Result<u16> {
-        if self.preferred_ports { ports::preferred(documented) } else { ports::free() }
-    }
-}
-
-fn random_token() -> String {
-    format!("{:032x}", rand::random::<u128>())
 }

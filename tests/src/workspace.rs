@@ -43,6 +43,16 @@ pub fn node() -> Result<PathBuf> {
     built("node_modules/node/bin/node")
 }
 
+/// The native `workerd` that the npm package brings: its own command is a script around it.
+///
+/// # Errors
+/// When the npm packages are not installed, or have none for this machine.
+pub fn workerd() -> Result<PathBuf> {
+    let arch = if env::consts::ARCH == "aarch64" { "arm64" } else { "64" };
+    let system = if env::consts::OS == "macos" { "darwin" } else { env::consts::OS };
+    built(&format!("node_modules/@cloudflare/workerd-{system}-{arch}/bin/workerd"))
+}
+
 /// A Chromium for tests of the live page, from `CHROMIUM` or else from the `PATH`.
 ///
 /// # Errors

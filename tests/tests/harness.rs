@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use stack::{Api, EdgeSettings, GUARD, Part, Viewer, edge, eventually, ports, redis_server};
@@ -23,6 +24,22 @@ async fn a_killed_redis_comes_back_empty_on_the_same_port() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_frozen_part_keeps_its_connections_and_answers_once_thawed() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut redis = redis_server(dir.path(), ports::free()?)?;
+    assert!(redis.freeze().is_err() && redis.pid().is_err(), "it does not run yet");
+    redis.start().await?;
+    let mut held = connection(&redis).await?;
+    redis.freeze()?;
+    let ping = redis::cmd("PING");
+    let unanswered = tokio::time::timeout(Duration::from_millis(200), ping.query_async::<String>(&mut held)).await;
+    assert!(unanswered.is_err());
+    redis.thaw()?;
+    ping.query_async::<String>(&mut held).await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_part_that_cannot_start_shows_its_log() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let port = ports::free()?;
@@ -38,7 +55,7 @@ async fn a_worker_runs_with_the_given_variables_and_leaves_no_process_behind() -
     let dir = tempfile::tempdir()?;
     let worker = tiny_worker(dir.path())?;
     let vars = BTreeMap::from([("GREETING".to_owned(), "given".to_owned())]);
-    let mut edge = edge(dir.path(), &worker, &EdgeSettings { port: ports::free()?, vars })?;
+    let mut edge = edge(dir.path(), &worker, &EdgeSettings { port: ports::free()?, vars, build: None })?;
     edge.start().await?;
 
     assert_eq!(Api::new(edge.url()).get("/greeting").await?.text().await?, "given");

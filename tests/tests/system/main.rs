@@ -4,6 +4,7 @@
 //! Each test starts a stack of its own and awaits events; the names are the rules.
 
 mod bad_input;
+mod bare;
 mod browser;
 mod feed;
 mod operation;
