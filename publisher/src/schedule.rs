@@ -109,8 +109,10 @@ pub struct Schedule {
     fading: BTreeSet<(Duration, BatchId)>,
     in_flight: usize,
     outage: Option<Outage>,
-    /// When a connection was lost, until it has turned out whether writes were lost with it.
-    lost_at: Option<Duration>,
+    /// What was acknowledged last, however long ago.
+    last_sent: Option<(BatchId, Position)>,
+    /// Batches that are asked for because a connection was lost.
+    verifying: BTreeSet<BatchId>,
     writes_lost: bool,
 }
 
@@ -124,7 +126,8 @@ impl Schedule {
             fading: BTreeSet::new(),
             in_flight: 0,
             outage: None,
-            lost_at: None,
+            last_sent: None,
+            verifying: BTreeSet::new(),
             writes_lost: false,
         }
     }
@@ -171,15 +174,19 @@ impl Schedule {
         self.in_flight -= 1;
         // A whole state needs nothing before it: whoever says otherwise is asked again, slowly.
         let outcome = if outcome == Outcome::NeedsFull && running.full { Outcome::Failed } else { outcome };
+        let answered = !matches!(outcome, Outcome::Failed | Outcome::Unreachable);
+        let verified = answered && self.verifying.remove(batch);
         match outcome {
             Outcome::Delivered { position, ended } => {
+                self.last_sent = Some((batch.clone(), position));
                 (entry.sent, entry.sent_at, entry.failures) = (Some(position), Some(now), 0);
                 self.remember(batch, ended, now);
             }
             Outcome::Unchanged | Outcome::Refused => entry.failures = 0,
             Outcome::NeedsFull => {
-                if self.lost_at.is_some_and(|lost| now < lost + RECENT) {
-                    (self.lost_at, self.writes_lost) = (None, true);
+                if verified {
+                    self.writes_lost = true;
+                    self.verifying.clear();
                 }
                 entry.sent = None;
                 entry.add(Mark { urgent: true, ..running.mark });
@@ -201,13 +208,15 @@ impl Schedule {
     /// again, and what is being sent, because its acknowledgement may be known already. So is what was sent last,
     /// however long ago: it tells whether Redis was set back. `at` is the wall clock's milliseconds.
     pub fn connection_lost(&mut self, at: u64, now: Duration) {
-        self.lost_at = Some(now);
-        let last = self.entries.values().filter_map(|entry| entry.sent_at).max();
-        let recent =
-            |e: &Entry| e.running.is_some() || e.sent_at.is_some_and(|sent| sent + RECENT >= now || Some(sent) == last);
+        if let Some((batch, position)) = &self.last_sent {
+            let entry = self.entries.entry(batch.clone()).or_default();
+            (entry.sent, entry.sent_at) = (entry.sent.or(Some(*position)), Some(now));
+        }
+        let recent = |e: &Entry| e.running.is_some() || e.sent_at.is_some_and(|sent| sent + RECENT >= now);
         let lost: Vec<BatchId> = self.entries.iter().filter(|(_, e)| recent(e)).map(|(id, _)| id.clone()).collect();
         for batch in lost {
             self.mark(&batch, Mark { at, urgent: false, verify: true }, now);
+            self.verifying.insert(batch);
         }
     }
 

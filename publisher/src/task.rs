@@ -15,7 +15,8 @@ use tokio::{
 use wire::BatchId;
 
 use crate::{
-    backoff, job,
+    backoff,
+    job::{self, SOURCE_TIMEOUT},
     metrics::Counters,
     publisher::now_ms,
     schedule::{Job, Mark, Outcome, Schedule},
@@ -46,7 +47,8 @@ impl Inbox {
         if news.closed {
             return;
         }
-        news.calls += 1;
+        // What the publisher marks by itself is no call of `notify`.
+        news.calls += u64::from(!mark.verify);
         match news.marks.get_mut(batch) {
             // The task was woken by the first mark and has not taken it yet.
             Some(earlier) => *earlier = earlier.merge(mark),
@@ -62,10 +64,6 @@ impl Inbox {
         (news.close_within, news.closed) = (Some(within), true);
         drop(news);
         self.woken.notify_one();
-    }
-
-    fn is_closed(&self) -> bool {
-        self.news().closed
     }
 
     fn take(&self) -> News {
@@ -98,6 +96,7 @@ pub(crate) async fn run(parts: Parts, coalesce: Duration) -> Vec<BatchId> {
         jobs: JoinSet::new(),
         running: HashMap::new(),
         deadline: None,
+        resync: JoinSet::new(),
     };
     while !task.has_closed() {
         task.step();
@@ -116,6 +115,8 @@ struct Task {
     /// Which batch a job is for, also when it panics.
     running: HashMap<Id, BatchId>,
     deadline: Option<Instant>,
+    /// Asks the source for everything unsettled; ends with the task.
+    resync: JoinSet<()>,
 }
 
 impl Task {
@@ -197,21 +198,21 @@ impl Task {
     }
 
     /// Asks for everything again that is open or has ended within the life of a state.
-    fn resync(&self) {
+    fn resync(&mut self) {
         tracing::warn!("redis has lost what it acknowledged: everything unsettled is verified");
         let (source, inbox, state_ttl) =
             (Arc::clone(&self.parts.source), Arc::clone(&self.parts.inbox), self.parts.state_ttl);
-        tokio::spawn(async move {
-            let mut failures = 0;
-            while !inbox.is_closed() {
-                match source.unsettled(since(state_ttl)).await {
-                    Ok(batches) => {
+        self.resync.abort_all();
+        self.resync.spawn(async move {
+            for failures in 1.. {
+                match tokio::time::timeout(SOURCE_TIMEOUT, source.unsettled(since(state_ttl))).await {
+                    Ok(Ok(batches)) => {
                         let mark = Mark { at: now_ms(), urgent: false, verify: true };
                         return batches.iter().for_each(|batch| inbox.mark(batch, mark));
                     }
-                    Err(error) => tracing::warn!(%error, "the source did not say what is unsettled"),
+                    Ok(Err(error)) => tracing::warn!(%error, "the source did not say what is unsettled"),
+                    Err(_) => tracing::warn!("the source did not say in time what is unsettled"),
                 }
-                failures += 1;
                 tokio::time::sleep(backoff::random_pause(failures)).await;
             }
         });

@@ -155,7 +155,9 @@ fn after_a_lost_connection_what_was_sent_in_the_last_minute_is_asked_for_again()
 fn after_a_lost_connection_what_was_sent_last_is_asked_for_however_long_ago() {
     let (mut schedule, older, last) = (schedule(), batch("older"), batch("last"));
     send(&mut schedule, &older, delivered(1), ms(0));
-    send(&mut schedule, &last, delivered(1), ms(1_000));
+    // It is long forgotten when the connection is lost.
+    send(&mut schedule, &last, ended(1), ms(1_000));
+    assert_eq!(schedule.start_due(ms(3_000_000)), []);
     schedule.connection_lost(99, ms(3_600_000));
     let asked: Vec<BatchId> = schedule.start_due(ms(3_600_000)).into_iter().map(|job| job.batch).collect();
     assert_eq!(asked, [last]);
@@ -171,11 +173,18 @@ fn a_redis_that_has_lost_writes_is_found_out_once_a_loss_and_only_after_one() {
     assert!(!schedule.take_writes_lost());
     send(&mut schedule, &a, delivered(1), ms(200));
     schedule.connection_lost(99, ms(300));
-    schedule.start_due(ms(300));
-    for id in [&a, &b] {
-        schedule.finish(id, Outcome::NeedsFull, ms(310));
+    let away = schedule.start_due(ms(300));
+    away.iter().for_each(|job| schedule.finish(&job.batch, Outcome::Unreachable, ms(310)));
+    // Redis is back only after two minutes.
+    for now in [120_000, 120_001] {
+        let jobs = schedule.start_due(ms(now));
+        assert!(!jobs.is_empty());
+        jobs.iter().for_each(|job| schedule.finish(&job.batch, Outcome::NeedsFull, ms(now)));
     }
     assert!(schedule.take_writes_lost());
+    assert!(!schedule.take_writes_lost());
+    send(&mut schedule, &a, delivered(2), ms(130_000));
+    send(&mut schedule, &a, Outcome::NeedsFull, ms(140_000));
     assert!(!schedule.take_writes_lost());
 }
 
