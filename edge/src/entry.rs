@@ -84,6 +84,8 @@ async fn answer(request: Request, env: &Env) -> Result<Response, Failure> {
 
 async fn read(request: &Request, env: &Env, batch: BatchId) -> Result<Response, Failure> {
     let reread = header(request, "cache-control").is_some_and(|value| value.contains("no-cache"));
+    #[cfg(feature = "faults")]
+    crate::panic::on_demand("panic in the entry", &header(request, "if-none-match").unwrap_or_default());
     let what = What::Read { reread, if_none_match: header(request, "if-none-match") };
     ask_hub(request, env, &settings(env)?, batch, what).await.map_err(|failure| match failure {
         Failure::Worker(error) => {

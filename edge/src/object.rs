@@ -35,7 +35,7 @@ mod upstream;
 
 use clockwork::Armed;
 use counting::Counted;
-use reads::{Beyond, Failure, Fetching};
+use reads::{Beyond, Confirming, Failure, Fetching};
 use streams::Streams;
 use upstream::Upstream;
 
@@ -93,10 +93,20 @@ struct Slot {
     /// Viewers were sent away because nothing had changed for long.
     forgotten: Option<Forgotten>,
     fetching: Option<Fetching>,
-    /// The origin was asked because a viewer had seen more than Redis holds.
+    /// What was found out because a viewer had seen more than is held.
     beyond: Option<Beyond>,
+    /// The position is being read, to believe an end.
+    confirming: Option<Confirming>,
     /// Reads leave the origin alone for a moment after it failed.
     origin_failure: Option<Failure>,
+}
+
+/// Why a viewer is told `busy`.
+enum Refusal {
+    /// Nobody answers and nothing is held.
+    Outage(String),
+    /// Redis holds less than it has seen, and nobody says whether that is true.
+    Behind(String),
 }
 
 impl Object {
@@ -128,7 +138,7 @@ impl Object {
         match what {
             What::Read { reread, if_none_match } => {
                 #[cfg(feature = "faults")]
-                crate::panic::on_demand(if_none_match.as_deref().unwrap_or_default());
+                crate::panic::on_demand("panic", if_none_match.as_deref().unwrap_or_default());
                 self.answer_read(&batch, &caller, reread, if_none_match.as_deref()).await
             }
             What::Stream { seen } => self.answer_stream(&batch, &caller, seen, request).await,
@@ -163,16 +173,23 @@ impl Object {
     ) -> worker::Result<Response> {
         match self.read_for_viewer(batch, seen).await {
             Ok(stored) => match stored.filter(|stored| may_see(caller, stored)) {
-                // Redis was set back, and nobody knows better: what ended there may go on.
-                Some(stored) if stored.state.is_terminal() && seen > Some(stored.state.position()) => entry::busy(),
                 Some(stored) if stored.state.is_terminal() => streams::ended(&stored.state, seen),
                 Some(stored) if self.is_forgotten(batch, &stored, seen) => streams::forgotten(),
                 Some(stored) => self.watch(batch, stored, seen, request),
                 None => reply::problem(&Problem::unknown_batch(batch)),
             },
-            Err(outage) => {
-                log::refused(batch, &outage);
-                self.counted.borrow_mut().counters.busy_outage += 1;
+            Err(refusal) => {
+                let counters = &mut self.counted.borrow_mut().counters;
+                match refusal {
+                    Refusal::Outage(words) => {
+                        log::refused(batch, &words);
+                        counters.busy_outage += 1;
+                    }
+                    Refusal::Behind(words) => {
+                        log::refused(batch, &format!("the viewer has seen more than Redis holds, and {words}"));
+                        counters.busy_behind += 1;
+                    }
+                }
                 entry::busy()
             }
         }
@@ -190,27 +207,21 @@ impl Object {
     }
 
     /// What a viewer that has seen `seen` is let in with: a room that has a state is good enough, for it catches up by
-    /// itself. A viewer that has seen more than is held is not shown less.
+    /// itself. A viewer that has seen more than is held is not shown less, unless those who must know say so.
     async fn read_for_viewer(
         self: &Rc<Self>,
         batch: &BatchId,
         seen: Option<Position>,
-    ) -> Result<Option<Stored>, String> {
+    ) -> Result<Option<Stored>, Refusal> {
         let in_room = self.slot(batch, |slot| slot.room.as_ref().and_then(Room::stored));
         let stored = match in_room {
             Some(stored) if !stored.state.is_terminal() => Some(stored),
-            _ => self.read_whether_ended(batch).await?,
+            _ => self.read_whether_ended(batch).await.map_err(Refusal::Outage)?,
         };
-        if !has_seen_more(seen, &stored) {
-            return Ok(stored);
+        match stored.as_ref().map(|stored| stored.state.position()) {
+            Some(at) if seen > Some(at) => self.read_beyond(batch).await.map_err(Refusal::Behind),
+            _ => Ok(stored),
         }
-        let stored = self.read(batch, true).await?.stored;
-        if !has_seen_more(seen, &stored) {
-            return Ok(stored);
-        }
-        // Redis may have been set back.
-        let beyond = self.read_beyond(batch).await;
-        Ok(if position(&beyond) > position(&stored) { beyond } else { stored })
     }
 
     /// A read for a stream. 204 and `complete` stop a viewer for good, and the batch may have been re-opened: an end that
@@ -223,17 +234,6 @@ impl Object {
                 Ok(self.read(batch, true).await?.stored)
             }
             _ => Ok(answer.stored),
-        }
-    }
-
-    /// Whether Redis holds this position, as far as it answers.
-    async fn is_still_at(&self, batch: &BatchId, at: Position) -> bool {
-        match self.redis.position(batch).await {
-            Ok(stored) => stored == Some(at),
-            Err(error) => {
-                log::redis_failed(batch, &error);
-                true
-            }
         }
     }
 
@@ -258,14 +258,6 @@ impl Object {
             self.purge_at.set((2 * batches.len()).max(FEW_BATCHES));
         }
     }
-}
-
-fn position(stored: &Option<Stored>) -> Option<Position> {
-    stored.as_ref().map(|stored| stored.state.position())
-}
-
-fn has_seen_more(seen: Option<Position>, stored: &Option<Stored>) -> bool {
-    stored.is_some() && seen > position(stored)
 }
 
 fn may_see(caller: &Caller, stored: &Stored) -> bool {

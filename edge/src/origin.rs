@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wire::{BatchId, BatchState, Stored};
+use wire::{BatchId, BatchState, Stored, state::is_of_another_form};
 
 use crate::{request, settings::Settings};
 
@@ -38,6 +38,7 @@ impl Origin {
             return Err(format!("the origin answered with batch {}", state.head().batch_id));
         }
         let owner = answer.headers.get(OWNER_HEADER).ok().flatten();
-        Ok(Some(Stored { state: Arc::new(state), owner, unreadable: 0 }))
+        let unreadable = usize::from(is_of_another_form(&answer.body));
+        Ok(Some(Stored { state: Arc::new(state), owner, unreadable }))
     }
 }

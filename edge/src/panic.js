@@ -4,19 +4,20 @@
 const objects = new Map();
 
 // `state.abort()` ends an object's streams, timers and subscriptions. It must be called in the object's own context: a
-// promise that was resolved in another one goes on in that of whoever waits for it.
+// promise that was resolved in another one goes on in that of whoever waits for it. And it must be called later than the
+// panic: an abort within it would hide it from the runtime, which would then never make a new instance. The timer is the
+// object's own, too: one of the request that panicked ends with that request.
 export function guard(id, state) {
-  new Promise((resolve) => objects.set(id, resolve)).then(() => state.abort('the Worker panicked'));
+  new Promise((resolve) => objects.set(id, resolve)).then(() =>
+    setTimeout(() => state.abort('the Worker panicked'), 0));
 }
 
 export function unguard(id) {
   objects.delete(id);
 }
 
-// Called by the panic hook. Later than now: an abort within the panic would hide it from the runtime, which would then
-// never make a new instance.
+// Called by the panic hook.
 export function panicked() {
-  const guarded = [...objects.values()];
+  for (const resolve of objects.values()) resolve();
   objects.clear();
-  setTimeout(() => guarded.forEach((resolve) => resolve()), 0);
 }

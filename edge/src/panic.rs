@@ -38,8 +38,9 @@ pub(crate) fn unguard(state: &State) {
     let _ = unguard_object(&state.id().to_string());
 }
 
-/// Panics when `text` asks for it: for the table of faults, by a read's `If-None-Match` or a message on the channel.
+/// Panics when `text` asks `place` for it: for the table of faults, by a read's `If-None-Match` or a message on the
+/// channel.
 #[cfg(feature = "faults")]
-pub(crate) fn on_demand(text: &str) {
-    assert!(text != "panic", "as it was asked for");
+pub(crate) fn on_demand(place: &str, text: &str) {
+    assert!(text != place, "as it was asked for");
 }

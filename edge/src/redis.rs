@@ -128,8 +128,10 @@ impl Redis {
 
     /// Reads where a batch stands, and nothing else of it.
     pub(crate) async fn position(&self, batch: &BatchId) -> Result<Option<Position>, RedisError> {
-        let reply = self.command(&self.read_position(batch).each_ref().map(String::as_str)).await?;
-        Ok(position(&reply))
+        match self.command(&self.read_position(batch).each_ref().map(String::as_str)).await {
+            Err(RedisError::Refused(_, words)) if words.starts_with(WRONG_TYPE) => Ok(None),
+            reply => Ok(position(&reply?)),
+        }
     }
 
     fn read_position(&self, batch: &BatchId) -> [String; 4] {

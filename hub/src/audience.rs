@@ -333,6 +333,11 @@ impl Audience {
         self.keep_alive_at = (!self.is_empty()).then(|| due.min().unwrap_or(now + keep_alive));
     }
 
+    /// Viewers whose stream is full are not looked at before this.
+    pub(crate) fn rest(&mut self, until: Millis) {
+        self.behind_at = self.behind_at.map(|at| at.max(until));
+    }
+
     /// Whether viewers whose stream was full are to be looked at now.
     pub(crate) fn is_behind_due(&self, now: Millis) -> bool {
         self.behind_at.is_some_and(|at| now >= at)

@@ -153,7 +153,7 @@ impl Link {
                 Some(Step::Subscribe)
             }
             State::Opening { .. } | State::Up => {
-                self.silent = self.state == State::Up;
+                self.silent |= self.state == State::Up;
                 self.failed(now, rng);
                 Some(Step::Unsubscribe)
             }

@@ -37,6 +37,8 @@ pub struct ObjectCounters {
     pub busy_full: u64,
     /// Streams answered with `busy` because neither Redis nor the origin answered.
     pub busy_outage: u64,
+    /// Streams answered with `busy` because their viewer had seen more than Redis holds and the origin did not answer.
+    pub busy_behind: u64,
     /// Viewers that looked in again at a batch that had not changed for long, and were sent away again.
     pub forgotten: u64,
     reads: [[u64; SOURCES.len()]; RESULTS.len()],
@@ -59,6 +61,7 @@ impl ObjectCounters {
         self.unreadable_fields += other.unreadable_fields;
         self.busy_full += other.busy_full;
         self.busy_outage += other.busy_outage;
+        self.busy_behind += other.busy_behind;
         self.forgotten += other.forgotten;
         for (mine, theirs) in self.reads.iter_mut().flatten().zip(other.reads.iter().flatten()) {
             *mine += theirs;
@@ -78,6 +81,7 @@ impl ObjectCounters {
             (format!("{UNREADABLE}{{what=\"field\"}}"), self.unreadable_fields),
             (format!("{BUSY}{{reason=\"full\"}}"), self.busy_full),
             (format!("{BUSY}{{reason=\"outage\"}}"), self.busy_outage),
+            (format!("{BUSY}{{reason=\"behind\"}}"), self.busy_behind),
             (UPSTREAM_RECONNECTS.to_owned(), rooms.reconnects),
             (REDIS_COMMANDS.to_owned(), self.redis_commands),
             (ORIGIN_READS.to_owned(), self.origin_reads),

@@ -24,6 +24,8 @@ const MANY_VIEWERS: usize = 32;
 const LONGEST_REST: Millis = 1_000;
 /// How often the origin may be asked by one room.
 const ORIGIN_PAUSE: Millis = 5_000;
+/// How soon the origin is asked again whether a batch stands still, when it did not answer.
+const DOUBT_PAUSE: Millis = 30_000;
 /// How often the hash is read, at most, while there is no subscription: no oftener than this, nor than the TTL of reads.
 const LEAST_BLIND_PAUSE: Millis = 1_000;
 
@@ -44,8 +46,8 @@ pub struct Room {
     /// Redis was asked and holds nothing: only then does the origin's 404 end the batch.
     hash_absent: bool,
     origin_wanted: bool,
-    /// The origin was asked whether it knows why nothing changes any more.
-    origin_doubted: bool,
+    /// When the origin is asked whether something has changed that nobody has told.
+    doubt_at: Millis,
     /// The origin is being asked; `Some(true)`: since before the batch was invalidated, so that its answer says nothing.
     origin_outdated: Option<bool>,
     origin_asked_at: Option<Millis>,
@@ -72,6 +74,7 @@ pub struct Room {
 impl Room {
     /// A room for the batch that was just read. `seed` makes its pauses and nonces differ from other rooms'.
     pub fn new(config: Config, stored: Stored, seed: u64, now: Millis) -> Self {
+        let doubt_at = now + config.stall_after;
         let mut replica = Replica::new(stored.state.head().batch_id.clone());
         replica.accept(stored.state);
         Self {
@@ -86,7 +89,7 @@ impl Room {
             read_at: now,
             hash_absent: false,
             origin_wanted: false,
-            origin_doubted: false,
+            doubt_at,
             origin_outdated: None,
             origin_asked_at: None,
             changed_at: now,
@@ -217,7 +220,8 @@ impl Room {
         let sure = !told.stale && self.link.is_up() && self.caught_up && !self.replica.is_behind();
         let forget = (watched && sure).then(|| self.forget_at());
         let measure = self.measuring.then_some(self.swept_at + 1);
-        let viewers = [self.audience.wake_at(), self.sweep_at, measure, linger, stalled, stale, forget];
+        let doubt = watched.then_some(self.doubt_at);
+        let viewers = [self.audience.wake_at(), self.sweep_at, measure, linger, stalled, stale, doubt, forget];
         let upstream = [self.link.wake_at(), self.pace.wake_at(), self.blind_read_at(), self.origin_at()];
         viewers.into_iter().chain(upstream).flatten().min()
     }
@@ -393,10 +397,14 @@ impl Turn<'_> {
 
     fn wake_origin(&mut self) {
         if self.room.origin_at().is_some_and(|at| self.moment.now >= at) {
-            self.room.origin_asked_at = Some(self.moment.now);
-            self.room.origin_outdated = Some(false);
-            self.out.push(Output::AskOrigin);
+            self.ask_origin();
         }
+    }
+
+    fn ask_origin(&mut self) {
+        self.room.origin_asked_at = Some(self.moment.now);
+        self.room.origin_outdated = Some(false);
+        self.out.push(Output::AskOrigin);
     }
 
     fn origin_read(&mut self, read: Result<Option<Stored>, Unanswered>) {
@@ -405,18 +413,24 @@ impl Turn<'_> {
         }
         match read {
             Ok(Some(stored)) => {
-                (self.room.hash_absent, self.room.origin_wanted) = (false, false);
+                self.room.hash_absent = false;
+                let wanted = std::mem::take(&mut self.room.origin_wanted);
                 if self.room.replica.accept(stored.state) {
                     self.room.owner = stored.owner;
                     self.changed(None);
                 }
                 // The shell has tried to fill Redis with it: the hash is there again, or somebody's newer one.
-                if self.room.link.is_up() {
+                if wanted && self.room.link.is_up() {
                     self.read_hash();
                 }
             }
             Ok(None) if self.room.hash_absent => self.gone(),
-            Ok(None) | Err(Unanswered) => {}
+            Ok(None) => {}
+            Err(Unanswered) => {
+                let (now, room) = (self.now(), &mut *self.room);
+                let again = (now + DOUBT_PAUSE).max(room.changed_at + room.config.stall_after);
+                room.doubt_at = room.doubt_at.min(again);
+            }
         }
     }
 
@@ -432,7 +446,7 @@ impl Turn<'_> {
     /// sweep was long enough ago; otherwise together with what else comes until then.
     fn changed(&mut self, at: Option<u64>) {
         let (now, room) = (self.now(), &mut *self.room);
-        (room.changed_at, room.origin_doubted) = (now, false);
+        (room.changed_at, room.doubt_at) = (now, now + room.config.stall_after);
         room.pending_at = match (room.pending_at, at) {
             (Some(earlier), Some(at)) => Some(earlier.min(at)),
             (earlier, at) => earlier.or(at),
@@ -457,6 +471,7 @@ impl Turn<'_> {
             room.measuring = false;
             room.rested_at = now + (now - room.swept_at - 1).min(LONGEST_REST);
             room.sweep_at = room.sweep_at.map(|at| at.max(room.rested_at));
+            room.audience.rest(room.rested_at);
         }
     }
 
@@ -530,18 +545,27 @@ impl Turn<'_> {
         if self.room.blind_read_at().is_some_and(|at| now >= at) {
             self.read_hash();
         }
-        let stalled = now >= self.room.changed_at + self.room.config.stall_after;
-        if stalled && !self.room.origin_doubted {
-            // A worker that died between its commit and its publish has left no trace in Redis: the database knows.
-            self.room.origin_doubted = true;
-            self.want_origin();
-        }
+        self.doubt();
         let room = &mut *self.room;
+        let stalled = now >= room.changed_at + room.config.stall_after;
         let stale =
             if room.audience.told().stale { !room.is_fresh(now) } else { !room.link.is_trusted(room.trust(), now) };
         let conditions = Conditions { stale, stalled };
         room.audience.tell(conditions, self.moment, &mut room.counters, &mut self.out);
         self.forget();
+    }
+
+    /// A worker that died between its commit and its publish has left no trace in Redis: the database knows.
+    fn doubt(&mut self) {
+        let (now, room) = (self.now(), &mut *self.room);
+        if now < room.doubt_at {
+            return;
+        }
+        let idle = room.origin_outdated.is_none() && room.origin_asked_at.is_none_or(|at| now >= at + ORIGIN_PAUSE);
+        room.doubt_at = now + if idle { room.config.stall_after } else { ORIGIN_PAUSE };
+        if idle {
+            self.ask_origin();
+        }
     }
 
     /// Sends viewers away from a batch whose worker may never come back. Only while it is sure that nothing changed.

@@ -21,7 +21,9 @@ pub const CONFLATED: &str = "batchcast_conflated_total";
 /// Counter: events whose time from commit to write was no latency and was clamped: the clocks of worker and edge differ,
 /// or an outage held the update up for more than a minute.
 pub const SSE_LATENCY_CLAMPED: &str = "batchcast_sse_latency_clamped_total";
-/// Counter: streams answered with `busy` by an object, by `reason`: `full` (as many viewers as there may be), `outage`.
+/// Counter: streams answered with `busy` by an object, by `reason`: `full` (as many viewers as there may be),
+/// `outage` (nobody answers and nothing is held), `behind` (the viewer has seen more than Redis holds, and the origin does
+/// not answer).
 pub const BUSY: &str = "batchcast_busy_total";
 /// Counter: streams closed because nothing had changed for long.
 pub const FORGOTTEN: &str = "batchcast_forgotten_total";

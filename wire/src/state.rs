@@ -220,6 +220,12 @@ struct Incoming {
     photos: Vec<Photo>,
 }
 
+/// Whether JSON names another form than this reader's: then it is read as far as it is understood, and must not be
+/// written back in its place.
+pub fn is_of_another_form(json: &[u8]) -> bool {
+    serde_json::from_slice(json).is_ok_and(|Form { v }| v != FORMAT_VERSION)
+}
+
 /// What names the form of a state, whatever else it holds.
 #[derive(Deserialize)]
 struct Form {
@@ -685,6 +691,7 @@ pub(crate) mod tests {
         }
         let not_understood = head.replace("\"v\":1", "\"v\":2").replace("\"total\":2", "\"sum\":2");
         assert_eq!(BatchState::from_hash(&id, [("head", not_understood.as_str())]), Err(StateError::Format(2)));
+        assert!(is_of_another_form(not_understood.as_bytes()) && !is_of_another_form(head.as_bytes()));
         let broken = head.replace("\"total\":2", "\"sum\":2");
         assert!(matches!(BatchState::from_hash(&id, [("head", broken.as_str())]), Err(StateError::Json(_))));
     }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use futures::{FutureExt, future::LocalBoxFuture, future::Shared};
 use hub::{Answer, Held, Input, Millis, Source, cache};
-use wire::{BatchId, Stored};
+use wire::{BatchId, Position, Stored};
 use worker::wasm_bindgen_futures::spawn_local;
 
 use super::{Object, Slot};
@@ -20,14 +20,17 @@ const FAILURE_PAUSE: Millis = 5_000;
 /// A read under way, shared by all who wait for it. The error is in words for the reader.
 pub(super) type Fetching = Shared<LocalBoxFuture<'static, Result<Held, String>>>;
 
-/// What the origin says of a batch of which a viewer has seen more than Redis holds; when it was asked.
+/// What was found out of a batch of which a viewer has seen more than is held, and when.
 pub(super) struct Beyond {
     asked_at: Millis,
-    answer: Shared<LocalBoxFuture<'static, Option<Stored>>>,
+    answer: Shared<LocalBoxFuture<'static, Result<Option<Stored>, String>>>,
 }
 
-/// How long such an answer is repeated: anyone can claim to have seen more.
+/// How long that is repeated: anyone can claim to have seen more.
 const BEYOND_TTL: Millis = 5_000;
+
+/// The position that Redis holds, being read for all who wait; `None`: it does not say.
+pub(super) type Confirming = Shared<LocalBoxFuture<'static, Option<Option<Position>>>>;
 
 /// Someone gave no answer: when, and why.
 pub(super) struct Failure {
@@ -119,9 +122,12 @@ impl Object {
         }
     }
 
-    /// What the origin knows of a batch of which a viewer has seen more than Redis holds: one question for all who ask
-    /// within [`BEYOND_TTL`]. `None`: no more than that.
-    pub(super) async fn read_beyond(self: &Rc<Self>, batch: &BatchId) -> Option<Stored> {
+    /// What is true of a batch of which a viewer has seen more than is held: Redis is read once more, and since it may
+    /// have been set back, the origin is asked, once for all who come within [`BEYOND_TTL`].
+    ///
+    /// # Errors
+    /// There is an origin and it does not answer: why, in words.
+    pub(super) async fn read_beyond(self: &Rc<Self>, batch: &BatchId) -> Result<Option<Stored>, String> {
         let answer = self.slot(batch, |slot| match &slot.beyond {
             Some(known) if now() < known.asked_at + BEYOND_TTL => known.answer.clone(),
             _ => {
@@ -133,13 +139,40 @@ impl Object {
         answer.await
     }
 
-    async fn ask_beyond(self: Rc<Self>, batch: BatchId) -> Option<Stored> {
-        let stored = self.read_origin(&batch).await.ok().flatten()?;
+    async fn ask_beyond(self: Rc<Self>, batch: BatchId) -> Result<Option<Stored>, String> {
+        let held = self.read(&batch, true).await?.stored;
+        if self.origin.is_none() {
+            return Ok(held);
+        }
+        let Some(stored) = self.read_origin(&batch).await? else { return Ok(held) };
         self.slot(&batch, |slot| {
             slot.held = Some(Held::new(Some(stored.clone()), Source::Origin, now()).or_greater(slot.held.as_ref()));
         });
         self.feed(&batch, Input::Learned(stored.clone()));
-        Some(stored)
+        let position = |stored: &Stored| stored.state.position();
+        Ok(held.filter(|held| position(held) > position(&stored)).or(Some(stored)))
+    }
+
+    /// Whether Redis holds this position, as far as it says: one read for all who wait for it.
+    pub(super) async fn is_still_at(self: &Rc<Self>, batch: &BatchId, at: Position) -> bool {
+        let confirming = self.slot(batch, |slot| {
+            let start = || self.clone().read_position(batch.clone()).boxed_local().shared();
+            slot.confirming.get_or_insert_with(start).clone()
+        });
+        confirming.await.is_none_or(|stored| stored == Some(at))
+    }
+
+    async fn read_position(self: Rc<Self>, batch: BatchId) -> Option<Option<Position>> {
+        let failed = Failure::recent(self.redis_failure.borrow().as_ref()).is_some();
+        let read = if failed { None } else { Some(self.redis.position(&batch).await) };
+        self.slot(&batch, |slot| slot.confirming = None);
+        match read? {
+            Ok(position) => Some(position),
+            Err(error) => {
+                log::redis_failed(&batch, &error);
+                None
+            }
+        }
     }
 
     async fn read_redis(&self, batch: &BatchId) -> Result<Option<Stored>, String> {
@@ -189,12 +222,17 @@ impl Object {
         let origin = self.origin.as_ref().ok_or("there is no origin to ask: set ORIGIN_URL")?;
         self.counted.borrow_mut().counters.origin_reads += 1;
         let read = origin.batch(batch).await.inspect_err(|words| log::origin_failed(batch, words))?;
+        let unreadable = read.as_ref().map_or(0, |stored| stored.unreadable);
+        self.counted.borrow_mut().counters.unreadable_fields += unreadable as u64;
         log::origin_asked(batch, read.is_some());
         Ok(read)
     }
 
-    /// Stores in Redis what the origin said, where nothing is stored.
+    /// Stores in Redis what the origin said, where nothing is stored. What was not understood whole would lack the rest.
     pub(super) async fn fill(&self, batch: &BatchId, stored: &Stored) {
+        if stored.unreadable > 0 {
+            return;
+        }
         if let Err(error) = self.redis.fill(stored).await {
             log::redis_failed(batch, &error);
         }

@@ -98,7 +98,7 @@ impl Listener {
                 Ok(Frame::Subscribed { .. }) => self.feed(Input::Confirmed),
                 Ok(Frame::Message { payload, .. }) => {
                     #[cfg(feature = "faults")]
-                    crate::panic::on_demand(payload);
+                    crate::panic::on_demand("panic", payload);
                     self.feed(Input::Message(payload.as_bytes()));
                 }
                 // Not what was subscribed to.
