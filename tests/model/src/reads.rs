@@ -2,7 +2,8 @@
 //! `read_for_viewer`) and `edge/src/object/reads.rs` do it.
 //!
 //! The edge's futures are written out as what waits for a read under way. Leaves out 404 (the application knows its
-//! batches), and the origin that is asked for a viewer that has seen more than Redis holds.
+//! batches), and the origin that is asked for a viewer that has seen more than Redis holds: as if it did not answer where
+//! an end is at stake, as if there were none elsewhere.
 
 use hub::{Answer, Held, Input, Millis, Source, Unanswered, cache};
 use wire::{BatchId, Position, Stored};
