@@ -61,6 +61,7 @@ impl TabBuilder {
     }
 
     /// Bounds what the system receives ahead of the reading, in bytes: a paused tab then holds the server up early.
+    /// On loopback, with its segments of 64 KiB, less than 256 KiB may keep one that reads on waiting for minutes.
     #[must_use]
     pub fn receive_buffer(mut self, bytes: u32) -> Self {
         self.receive_buffer = Some(bytes);

@@ -1,4 +1,4 @@
-//! The project's commands: `cargo xtask demo`, `test`, `stack` and `build`.
+//! The project's commands: `cargo xtask demo`, `test`, `faults`, `stack` and `build`.
 //!
 //! In scope: installing what is missing, building all parts, and running them through the harness in `tests/`.
 //! Out of scope: anything a program of ours would need in production.
@@ -6,6 +6,7 @@
 mod artifacts;
 mod command;
 mod demo;
+mod faults;
 mod interrupt;
 mod photos;
 mod scene;
@@ -42,6 +43,12 @@ enum Verb {
         #[arg(last = true, value_name = "ARGS")]
         system_tests: Vec<String>,
     },
+    /// Runs the table of faults on real parts, and writes tests/FAULTS.md when it ran all of it.
+    Faults {
+        /// Numbers of rows, to run only these; `--list` shows them, `--at-once N` runs N at the same time.
+        #[arg(allow_hyphen_values = true, trailing_var_arg = true, value_name = "ROWS")]
+        args: Vec<String>,
+    },
     /// Builds what is deployed, the Worker and the live page; `wrangler deploy` calls it.
     Build,
     /// Runs all parts until Ctrl-C.
@@ -65,6 +72,7 @@ async fn run(verb: Verb) -> Result<ExitCode> {
     match verb {
         Verb::Demo { photos } => demo::run(photos.as_deref()).await,
         Verb::Test { system_tests } => test::run_steps(&system_tests).map(|()| ExitCode::SUCCESS),
+        Verb::Faults { args } => faults::run_rows(&args),
         Verb::Build => artifacts::deployable().map(|()| ExitCode::SUCCESS),
         Verb::Stack { json } => serve::run(json.as_deref()).await.map(|()| ExitCode::SUCCESS),
     }
