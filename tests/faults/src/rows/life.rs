@@ -22,9 +22,10 @@ pub(crate) fn rows() -> Vec<Row> {
         ),
         Row::new(
             11,
-            "20 viewers stop reading while 200 MB of events go by",
-            "workerd's resident memory grows by at most 8 MiB in all; when they read on they catch up by merged events; \
-             the other viewers notice nothing",
+            "20 viewers stop reading while 200 MB of events go by (8 MiB of events of one photo, then events of ten)",
+            "workerd's resident memory grows by at most 8 MiB in all (where events of ten photos fill the streams, \
+             workerd's own send queues add up to 1 MiB a viewer); when they read on they catch up by merged events; the \
+             other viewers notice nothing",
             slow::viewers_stop_reading,
         )
         .alone()
