@@ -256,7 +256,8 @@ async fn watched(ctx: &Ctx, stack: &Stack, proxy: &Proxy) -> Result<()> {
     let late = open(&before);
     late.until_position(shown).await?;
     // The room has heard it twice.
-    let heard = |line: &&str| line.contains("origin failed") && line.contains("contradicts the counts");
+    let words = ["origin failed", "contradicts the counts", before.id()];
+    let heard = |line: &&str| words.iter().all(|word| line.contains(word));
     until("not heard twice", async || Ok(stack.edge.log().lines().filter(heard).count() > 1)).await?;
     let (took, asked) = (begun.elapsed(), proxy.accepted() - asked);
     let read = stack.api().read(before.id()).await?;
