@@ -116,7 +116,7 @@ async fn retry(State(app): State<Arc<App>>, Id(batch): Id<BatchId>) -> Result<Re
     let now = now_ms();
     match app.db.retry(&batch, now, app.expires_at(now)).await? {
         Retried::Reopened { stepped, photos, received } => {
-            app.announce(&stepped);
+            app.announce_reopened(&stepped.batch).await;
             received.into_iter().for_each(|photo| app.queue.push(photo));
             Ok((StatusCode::ACCEPTED, Json(BatchAnswer::new(batch, photos))).into_response())
         }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use publisher::{PublishError, Publisher};
+use publisher::{ProgressSource, PublishError, Publisher};
 use tokio::{
     net::TcpListener,
     sync::watch,
@@ -26,6 +26,8 @@ use crate::{
 
 /// How long requests and photos under way may take to end once the service was told to stop.
 const DRAIN: Duration = Duration::from_secs(3);
+/// How long a re-opening waits for Redis.
+const REOPENED_WITHIN: Duration = Duration::from_secs(2);
 /// How long the last updates may take to be published.
 const PUBLISH_LAST: Duration = Duration::from_secs(5);
 
@@ -47,6 +49,21 @@ impl App {
             self.publisher.notify_final(&stepped.batch);
         } else {
             self.publisher.notify(&stepped.batch);
+        }
+    }
+
+    /// Tells readers that a batch was re-opened, and waits until Redis holds it: the end that it held before would stop
+    /// whoever opens a stream now. While Redis is away nobody waits for long; it is published when Redis is back.
+    pub(crate) async fn announce_reopened(&self, batch: &BatchId) {
+        self.publisher.notify(batch);
+        let told = async {
+            match self.db.changes(batch, None).await {
+                Ok(Some(changes)) => self.publisher.publish(changes).await.is_ok(),
+                Ok(None) | Err(_) => false,
+            }
+        };
+        if !tokio::time::timeout(REOPENED_WITHIN, told).await.unwrap_or(false) {
+            tracing::warn!(%batch, "it was re-opened, and redis does not hold it yet");
         }
     }
 
