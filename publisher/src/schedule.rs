@@ -175,7 +175,8 @@ impl Schedule {
         // A whole state needs nothing before it: whoever says otherwise is asked again, slowly.
         let outcome = if outcome == Outcome::NeedsFull && running.full { Outcome::Failed } else { outcome };
         let answered = !matches!(outcome, Outcome::Failed | Outcome::Unreachable);
-        let verified = answered && self.verifying.remove(batch);
+        // A send that began before the connection was lost verifies nothing.
+        let verified = answered && running.mark.verify && self.verifying.remove(batch);
         match outcome {
             Outcome::Delivered { position, ended } => {
                 self.last_sent = Some((batch.clone(), position));

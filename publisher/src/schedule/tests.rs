@@ -189,6 +189,19 @@ fn a_redis_that_has_lost_writes_is_found_out_once_a_loss_and_only_after_one() {
 }
 
 #[test]
+fn a_send_that_was_under_way_when_the_connection_was_lost_verifies_nothing() {
+    let (mut schedule, a) = (schedule(), batch("a"));
+    send(&mut schedule, &a, delivered(1), ms(0));
+    schedule.mark(&a, mark(7), ms(100));
+    assert_eq!(schedule.start_due(ms(100)).len(), 1);
+    schedule.connection_lost(99, ms(110));
+    schedule.finish(&a, delivered(2), ms(120));
+    assert_eq!(schedule.start_due(ms(200)).len(), 1);
+    schedule.finish(&a, Outcome::NeedsFull, ms(210));
+    assert!(schedule.take_writes_lost());
+}
+
+#[test]
 fn an_ended_batch_is_forgotten_after_a_minute_and_an_unknown_one_after_the_pause() {
     let (mut schedule, a, b) = (schedule(), batch("a"), batch("b"));
     send(&mut schedule, &a, ended(5), ms(0));
