@@ -1,10 +1,13 @@
 //! Replies and refusals as HTTP responses.
 
+use crate::body::Body;
 use crate::fanout::SubscribeError;
 use crate::upstream::Unavailable;
-use axum::http::header::{ALLOW, CONTENT_TYPE};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::Stream;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use redis_rest::request::RequestError;
 use redis_rest::{Encoding, Reply, reply, resp2};
 
@@ -48,7 +51,7 @@ impl Format {
 }
 
 /// The answer to one command: an error of Redis is a 400.
-pub(crate) fn single(reply: &Reply, format: Format) -> Response {
+pub(crate) fn single(reply: &Reply, format: Format) -> Response<Body> {
     let status = if matches!(reply, Reply::Error(_)) { StatusCode::BAD_REQUEST } else { StatusCode::OK };
     match format {
         Format::Json(encoding) => json(status, reply.to_body(encoding)),
@@ -57,21 +60,45 @@ pub(crate) fn single(reply: &Reply, format: Format) -> Response {
 }
 
 /// The answer to several commands: errors are items, and the whole is a 200.
-pub(crate) fn several(replies: &[Reply], format: Format) -> Response {
+pub(crate) fn several(replies: &[Reply], format: Format) -> Response<Body> {
     match format {
         Format::Json(encoding) => json(StatusCode::OK, reply::pipeline_body(replies, encoding)),
         Format::Resp2 => resp2(StatusCode::OK, replies),
     }
 }
 
-fn json(status: StatusCode, body: String) -> Response {
-    (status, [(CONTENT_TYPE, "application/json")], body).into_response()
+/// A stream of server-sent events.
+pub(crate) fn events(events: impl Stream<Item = Bytes> + Send + 'static) -> Response<Body> {
+    let mut response = response(StatusCode::OK, "text/event-stream", Body::Stream(events.boxed()));
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
+    // Asks nginx and its like to pass each event on as it comes.
+    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    response
 }
 
-fn resp2(status: StatusCode, replies: &[Reply]) -> Response {
+fn json(status: StatusCode, body: String) -> Response<Body> {
+    response(status, "application/json", Body::Whole(body.into()))
+}
+
+fn resp2(status: StatusCode, replies: &[Reply]) -> Response<Body> {
     let mut body = Vec::new();
     replies.iter().for_each(|reply| resp2::push(&mut body, reply));
-    (status, [(CONTENT_TYPE, "application/octet-stream")], body).into_response()
+    response(status, "application/octet-stream", Body::Whole(body.into()))
+}
+
+/// An answer without a body.
+pub(crate) fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::Whole(Bytes::new()));
+    *response.status_mut() = status;
+    response
+}
+
+fn response(status: StatusCode, content_type: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
 }
 
 /// Why the gateway itself says no.
@@ -87,8 +114,20 @@ pub(crate) enum Refusal {
     Method,
     #[error("ERR max request size exceeded. Limit: {limit} bytes, Actual: {actual} bytes")]
     TooLarge { limit: usize, actual: usize },
+    /// As Upstash: the same words whichever side is too large.
+    #[error(
+        "ERR max request size exceeded. Limit: {limit} bytes, Actual: {actual} bytes. This is the size of the answer; \
+         the commands have been executed"
+    )]
+    AnswerTooLarge { limit: usize, actual: usize },
     #[error("ERR the request body did not arrive")]
     NoBody,
+    #[error("ERR max concurrent requests exceeded. Limit: {limit}")]
+    TooManyRequests { limit: usize },
+    #[error("ERR max concurrent subscriptions exceeded. Limit: {limit}")]
+    TooManySubscriptions { limit: usize },
+    #[error("ERR the gateway has failed; the commands may have been executed")]
+    Failed,
     #[error("{0}")]
     Bad(String),
     #[error(transparent)]
@@ -106,19 +145,29 @@ impl Refusal {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NoBody => StatusCode::REQUEST_TIMEOUT,
-            Self::Bad(_) | Self::Request(_) | Self::Subscribe(SubscribeError::Refused(_)) => StatusCode::BAD_REQUEST,
+            Self::TooManyRequests { .. } | Self::TooManySubscriptions { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Bad(_)
+            | Self::AnswerTooLarge { .. }
+            | Self::Request(_)
+            | Self::Subscribe(SubscribeError::Refused(_)) => StatusCode::BAD_REQUEST,
             Self::Unavailable(_) | Self::Subscribe(SubscribeError::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Failed => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
-}
 
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
+    /// The refusal as an answer. What will pass says when to try again.
+    pub(crate) fn answer(&self) -> Response<Body> {
         let status = self.status();
         if matches!(self, Self::Method) {
-            return (status, [(ALLOW, METHODS)]).into_response();
+            let mut response = empty(status);
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static(METHODS));
+            return response;
         }
-        json(status, Reply::Error(self.to_string()).to_body(Encoding::Plain))
+        let mut response = json(status, Reply::Error(self.to_string()).to_body(Encoding::Plain));
+        if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
     }
 }
 

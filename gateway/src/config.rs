@@ -1,8 +1,12 @@
 //! The gateway's settings: read once, from the command line and the environment.
 
-use clap::Parser;
+use crate::access::{self, TokenFileError, UserToken};
+use crate::target::{self, Address, AddressError, Credentials, Extras};
+use clap::{Parser, ValueEnum};
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
 
 /// A value that is used and never shown.
 #[derive(Clone)]
@@ -27,29 +31,130 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Redis over HTTP (the Upstash REST protocol) for any Redis.
+/// Redis over HTTP, in the words of Upstash's REST API, for any Redis.
+///
+/// Serves POST / and /pipeline, /multi-exec, commands in the path, and /subscribe/CHANNEL, /psubscribe/PATTERN and
+/// /monitor as server-sent events. Every option can be given as a variable; an option wins over its variable.
+/// The addresses it listens on are the only lines on stdout; logs go to stderr. SIGTERM and Ctrl-C end it in order.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "batchcast-gateway", version)]
+#[command(name = "batchcast-gateway", version, max_term_width = 100)]
 pub struct Config {
     /// Address to serve the REST API on; port 0 takes a free one.
-    #[arg(long, env = "GATEWAY_LISTEN", default_value = "127.0.0.1:8079")]
+    #[arg(long, env = "GATEWAY_LISTEN", default_value = "127.0.0.1:8079", help_heading = "HTTP")]
     pub listen: SocketAddr,
 
-    /// Address to serve health, metrics and subscriptions on; without it they are not served.
-    #[arg(long, env = "GATEWAY_ADMIN_LISTEN")]
+    /// Address to serve /healthz, /readyz, /metrics and /subscriptions on; without it they are not served. They ask for
+    /// no token: keep this address off the public network.
+    #[arg(long, env = "GATEWAY_ADMIN_LISTEN", help_heading = "HTTP")]
     pub admin_listen: Option<SocketAddr>,
 
-    /// Where Redis is: `redis://[user:password@]host:port[/database]`.
-    #[arg(long, env = "REDIS_URL", default_value = "redis://localhost:6379", hide_env_values = true)]
+    /// Certificate chain (PEM) to serve the REST API over TLS with. SIGHUP reads it anew.
+    #[arg(long, env = "GATEWAY_TLS_CERT_FILE", requires = "tls_key_file", help_heading = "HTTP")]
+    pub tls_cert_file: Option<PathBuf>,
+
+    /// Private key (PEM) of that certificate.
+    #[arg(long, env = "GATEWAY_TLS_KEY_FILE", requires = "tls_cert_file", help_heading = "HTTP")]
+    pub tls_key_file: Option<PathBuf>,
+
+    /// Where Redis is. One server: redis://[user:password@]host:port[/database], rediss:// for TLS,
+    /// unix:///path?db=0&user=…&pass=… for a socket. A master that sentinels name:
+    /// redis-sentinel://[user:password@]host:port,host:port[/database]#NAME. A cluster:
+    /// redis-cluster://[user:password@]host:port,host:port. For TLS: rediss-sentinel://, rediss-cluster://.
+    #[arg(long, env = "REDIS_URL", default_value = "redis://localhost:6379", hide_env_values = true, help_heading = "Redis")]
     pub redis_url: Secret,
 
-    /// The bearer token that clients present. Better set by the environment than seen in a process list.
-    #[arg(long, env = "GATEWAY_TOKEN", default_value = "", hide_default_value = true, hide_env_values = true)]
+    /// Certificate authority (PEM) that Redis' certificate must be of, instead of the system's.
+    #[arg(long, env = "REDIS_CA_FILE", help_heading = "Redis")]
+    pub redis_ca_file: Option<PathBuf>,
+
+    /// Certificate (PEM) to show Redis, where it asks its clients for one.
+    #[arg(long, env = "REDIS_CERT_FILE", requires = "redis_key_file", help_heading = "Redis")]
+    pub redis_cert_file: Option<PathBuf>,
+
+    /// Private key (PEM) of that certificate.
+    #[arg(long, env = "REDIS_KEY_FILE", requires = "redis_cert_file", help_heading = "Redis")]
+    pub redis_key_file: Option<PathBuf>,
+
+    /// User at the sentinels, which know other users than Redis.
+    #[arg(long, env = "REDIS_SENTINEL_USER", help_heading = "Redis")]
+    pub redis_sentinel_user: Option<String>,
+
+    /// Password at the sentinels.
+    #[arg(long, env = "REDIS_SENTINEL_PASSWORD", hide_env_values = true, help_heading = "Redis")]
+    pub redis_sentinel_password: Option<Secret>,
+
+    /// Seconds that Redis may take to answer a request.
+    #[arg(long, env = "GATEWAY_RESPONSE_TIMEOUT_SECS", default_value_t = 10, value_parser = 1..=300, help_heading = "Redis")]
+    pub response_timeout_secs: i64,
+
+    /// The token that clients present as `Authorization: Bearer …`: all commands of the user in REDIS_URL. Better set by
+    /// the environment than seen in a process list.
+    #[arg(long, env = "GATEWAY_TOKEN", default_value = "", hide_default_value = true, hide_env_values = true, help_heading = "Access")]
     pub token: Secret,
 
+    /// A second token, for reading only: commands in Redis' category @read that are not @dangerous, and subscriptions.
+    #[arg(long, env = "GATEWAY_READ_ONLY_TOKEN", hide_env_values = true, help_heading = "Access")]
+    pub read_only_token: Option<Secret>,
+
+    /// File of tokens that stand for ACL users of Redis: a line is TOKEN USER PASSWORD. Each user has connections of its
+    /// own, made when its token first comes.
+    #[arg(long, env = "GATEWAY_TOKENS_FILE", help_heading = "Access")]
+    pub tokens_file: Option<PathBuf>,
+
+    /// Origins whose pages may read answers (CORS), separated by commas. Without it all may, as at Upstash: a page needs
+    /// a token all the same, and no cookie is one.
+    #[arg(long, env = "GATEWAY_ALLOWED_ORIGINS", value_delimiter = ',', help_heading = "Access")]
+    pub allowed_origins: Vec<String>,
+
+    /// The largest request body, in bytes.
+    #[arg(long, env = "GATEWAY_MAX_REQUEST_BYTES", default_value_t = 10 * 1024 * 1024, value_parser = at_least_one, help_heading = "Limits")]
+    pub max_request_bytes: usize,
+
+    /// The largest answer, in bytes. A larger one is an error, although its commands have run.
+    #[arg(long, env = "GATEWAY_MAX_RESPONSE_BYTES", default_value_t = 10 * 1024 * 1024, value_parser = at_least_one, help_heading = "Limits")]
+    pub max_response_bytes: usize,
+
+    /// The most commands in one request.
+    #[arg(long, env = "GATEWAY_MAX_COMMANDS", default_value_t = 10_000, value_parser = at_least_one, help_heading = "Limits")]
+    pub max_commands: usize,
+
+    /// The most requests that are answered at the same time; more get 429.
+    #[arg(long, env = "GATEWAY_MAX_REQUESTS", default_value_t = 10_000, value_parser = at_least_one, help_heading = "Limits")]
+    pub max_requests: usize,
+
+    /// The most open subscriptions; more get 429.
+    #[arg(long, env = "GATEWAY_MAX_SUBSCRIPTIONS", default_value_t = 100_000, value_parser = at_least_one, help_heading = "Limits")]
+    pub max_subscriptions: usize,
+
     /// What is logged to stderr: error, warn, info, debug, trace, or a filter by module.
-    #[arg(long, env = "LOG_LEVEL", default_value = "info")]
+    #[arg(long, env = "LOG_LEVEL", default_value = "info", help_heading = "Logs")]
     pub log_level: String,
+
+    /// How: a line of text, or of JSON.
+    #[arg(long, env = "GATEWAY_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text, help_heading = "Logs")]
+    pub log_format: LogFormat,
+
+    /// Logs each request: its id, method, path, status and time. The token is cut from the path, keys and values in it
+    /// are not.
+    #[arg(
+        long,
+        env = "GATEWAY_ACCESS_LOG",
+        default_value_t = false,
+        num_args = 0..=1,
+        default_missing_value = "true",
+        action = clap::ArgAction::Set,
+        help_heading = "Logs"
+    )]
+    pub access_log: bool,
+}
+
+/// The form of logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// An object a line, for programs.
+    Json,
 }
 
 /// A setting that the gateway cannot start with.
@@ -61,6 +166,21 @@ pub enum ConfigError {
         "GATEWAY_TOKEN is missing: set it, or pass --token, to a secret that clients send as `Authorization: Bearer …`"
     )]
     TokenMissing,
+    /// Two tokens are the same, so that it is not clear what one stands for.
+    #[error("{0} and GATEWAY_TOKEN are the same: give each its own secret")]
+    TokenTwice(&'static str),
+    /// The file of tokens is not usable.
+    #[error("GATEWAY_TOKENS_FILE is not usable: {0}")]
+    Tokens(#[source] TokenFileError),
+    /// The address of Redis is not one.
+    #[error(
+        "REDIS_URL is not usable: {0}. It looks like redis://[user:password@]host:port[/database]; \
+         see --help for TLS, sockets, Sentinel and Cluster"
+    )]
+    Redis(#[source] AddressError),
+    /// A certificate for Redis cannot be read.
+    #[error("{0} is not usable: {1}")]
+    RedisCertificate(&'static str, #[source] std::io::Error),
 }
 
 impl Config {
@@ -73,8 +193,61 @@ impl Config {
     }
 
     /// A token is asked for here and not by `clap`, whose message does not name the variable.
-    fn checked(self) -> Result<Self, ConfigError> {
-        if self.token.expose().is_empty() { Err(ConfigError::TokenMissing) } else { Ok(self) }
+    fn checked(mut self) -> Result<Self, ConfigError> {
+        // As everywhere, an empty variable is one that is not set.
+        self.read_only_token = self.read_only_token.filter(|token| !token.expose().is_empty());
+        self.allowed_origins.retain(|origin| !origin.is_empty());
+        if self.token.expose().is_empty() {
+            return Err(ConfigError::TokenMissing);
+        }
+        if self.read_only_token.as_ref().is_some_and(|token| token.expose() == self.token.expose()) {
+            return Err(ConfigError::TokenTwice("GATEWAY_READ_ONLY_TOKEN"));
+        }
+        Ok(self)
+    }
+
+    /// How long Redis may take to answer.
+    pub fn response_timeout(&self) -> Duration {
+        Duration::from_secs(self.response_timeout_secs.unsigned_abs())
+    }
+
+    /// The tokens of ACL users.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the line.
+    pub fn user_tokens(&self) -> Result<Vec<UserToken>, ConfigError> {
+        let users = self.tokens_file.as_deref().map(access::read_tokens).transpose().map_err(ConfigError::Tokens)?;
+        let users = users.unwrap_or_default();
+        let known = |token: &Secret| users.iter().any(|user| user.token.expose() == token.expose());
+        if known(&self.token) || self.read_only_token.as_ref().is_some_and(known) {
+            return Err(ConfigError::TokenTwice("a token of GATEWAY_TOKENS_FILE"));
+        }
+        Ok(users)
+    }
+
+    /// Where Redis is, and what is needed to reach it.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the setting.
+    pub fn redis(&self) -> Result<(Address, Extras), ConfigError> {
+        let address = self.redis_url.expose().parse().map_err(ConfigError::Redis)?;
+        let certificates = target::certificates(
+            self.redis_ca_file.as_ref(),
+            self.redis_cert_file.as_ref(),
+            self.redis_key_file.as_ref(),
+        );
+        let certificates = certificates.map_err(|(name, error)| ConfigError::RedisCertificate(name, error))?;
+        let password = self.redis_sentinel_password.as_ref().map(|password| password.expose().to_owned());
+        let sentinel = Credentials { user: self.redis_sentinel_user.clone(), password };
+        Ok((address, Extras { certificates, sentinel }))
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("it must be at least 1".to_owned()),
+        Ok(number) => Ok(number),
+        Err(_) => Err("it must be a whole number".to_owned()),
     }
 }
 
@@ -99,6 +272,19 @@ mod tests {
         let shown = format!("{config:?}");
         assert!(!shown.contains("s3cret") && !shown.contains("hunter2"), "{shown}");
         assert_eq!(config.token.expose(), "s3cret");
+    }
+
+    #[test]
+    fn tokens_that_are_the_same_stand_for_nothing() {
+        let error = parse(&["--token", "s3cret", "--read-only-token", "s3cret"]).unwrap_err().to_string();
+        assert!(error.starts_with("GATEWAY_READ_ONLY_TOKEN and GATEWAY_TOKEN are the same"), "{error}");
+        assert!(parse(&["--token", "s3cret", "--read-only-token", ""]).unwrap().read_only_token.is_none());
+    }
+
+    #[test]
+    fn a_switch_is_on_without_a_value() {
+        assert!(parse(&["--token", "s3cret", "--access-log"]).unwrap().access_log);
+        assert!(!parse(&["--token", "s3cret", "--access-log=false"]).unwrap().access_log);
     }
 
     #[test]

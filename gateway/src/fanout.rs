@@ -1,4 +1,4 @@
-//! All HTTP subscribers of a channel share one Redis subscription, on one connection for all channels.
+//! All HTTP subscribers of a channel, or of a pattern, share one Redis subscription, on one connection for all.
 //!
 //! A task owns the ledger and the mailboxes: requests come in by one channel, what Redis says by
 //! another, and each is dealt with at once, so that nothing waits for anything inside. A message is encoded
@@ -6,13 +6,15 @@
 
 mod ledger;
 mod link;
-mod mailbox;
+pub(crate) mod mailbox;
 mod switchboard;
 
 use crate::metrics::Metrics;
+use crate::target::Target;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use ledger::{Channel, MemberId};
+use ledger::MemberId;
+pub use ledger::Topic;
 use redis_rest::{Frame, subscribe};
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -61,27 +63,27 @@ pub enum SubscribeError {
 impl Fanout {
     /// Starts the task that owns all subscriptions. It ends with [`Fanout::close`]. `suspect` is told when its
     /// connection is lost.
-    pub fn spawn(client: redis::Client, metrics: Arc<Metrics>, suspect: Arc<Notify>) -> Self {
+    pub fn spawn(target: Target, metrics: Arc<Metrics>, suspect: Arc<Notify>) -> Self {
         let (requests, inbox) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared::default());
-        let reports = link::spawn(client, Arc::clone(&metrics), suspect);
+        let reports = link::spawn(target, Arc::clone(&metrics), suspect);
         tokio::spawn(Switchboard::new(metrics, Arc::clone(&shared)).run(inbox, reports));
         Self { requests, shared }
     }
 
-    /// Subscribes to a channel. Returns when Redis has confirmed; a stream that opens is subscribed.
+    /// Subscribes to a topic. Returns when Redis has confirmed; a stream that opens is subscribed.
     ///
     /// # Errors
     /// [`SubscribeError`] tells whether to ask again.
-    pub async fn subscribe(&self, channel: Vec<u8>) -> Result<Subscription, SubscribeError> {
+    pub async fn subscribe(&self, topic: Topic) -> Result<Subscription, SubscribeError> {
         let id = self.shared.last_id.fetch_add(1, Ordering::Relaxed);
         let (sender, mailbox) = mailbox::mailbox(MAILBOX_BYTES);
         // First in the mailbox, before Redis can have sent anything. An empty mailbox takes every piece.
-        let _ = sender.push(opening(&channel));
+        let _ = sender.push(opening(&topic));
         let (confirm, confirmed) = oneshot::channel();
         // Made before anything is awaited: a client that goes while it waits leaves like any other.
-        let leave = Leave { requests: self.requests.clone(), channel: channel.clone(), id };
-        let _ = self.requests.send(Request::Join { id, channel, mailbox: sender, confirm });
+        let leave = Leave { requests: self.requests.clone(), topic: topic.clone(), id };
+        let _ = self.requests.send(Request::Join { id, topic, mailbox: sender, confirm });
         match timeout(SUBSCRIBE_TIMEOUT, confirmed).await {
             Ok(Ok(outcome)) => outcome.map(|()| Subscription { mailbox, _leave: leave }),
             // Too late, or the task has ended because the gateway stops.
@@ -89,8 +91,8 @@ impl Fanout {
         }
     }
 
-    /// Open responses a channel.
-    pub async fn counts(&self) -> BTreeMap<String, usize> {
+    /// Open responses a topic.
+    pub async fn counts(&self) -> BTreeMap<Topic, usize> {
         let (answer, counts) = oneshot::channel();
         let _ = self.requests.send(Request::Counts(answer));
         counts.await.unwrap_or_default()
@@ -107,7 +109,7 @@ impl Fanout {
     }
 }
 
-/// An open subscription: a stream of pieces of `text/event-stream`. Dropping it leaves the channel.
+/// An open subscription: a stream of pieces of `text/event-stream`. Dropping it leaves the topic.
 #[derive(Debug)]
 pub struct Subscription {
     mailbox: mailbox::Receiver,
@@ -125,21 +127,24 @@ impl Stream for Subscription {
 #[derive(Debug)]
 struct Leave {
     requests: mpsc::UnboundedSender<Request>,
-    channel: Channel,
+    topic: Topic,
     id: MemberId,
 }
 
 impl Drop for Leave {
     fn drop(&mut self) {
-        let channel = std::mem::take(&mut self.channel);
-        let _ = self.requests.send(Request::Leave { id: self.id, channel });
+        let _ = self.requests.send(Request::Leave { id: self.id, topic: self.topic.clone() });
     }
 }
 
 /// What every stream opens with: the confirmation, and a comment that makes proxies pass it on at once.
-fn opening(channel: &[u8]) -> Bytes {
-    let channel = String::from_utf8_lossy(channel);
-    let mut opening = Frame::Subscribed { channel: &channel, count: 1 }.to_event();
+fn opening(topic: &Topic) -> Bytes {
+    let name = String::from_utf8_lossy(topic.name());
+    let frame = match topic {
+        Topic::Channel(_) => Frame::Subscribed { channel: &name, count: 1 },
+        Topic::Pattern(_) => Frame::PatternSubscribed { pattern: &name, count: 1 },
+    };
+    let mut opening = frame.to_event();
     opening.push_str(subscribe::KEEP_ALIVE_BYTES);
     opening.into()
 }

@@ -1,23 +1,31 @@
-//! Redis over HTTP, in the words of Upstash's REST API, for any Redis that is reached over TCP.
+//! Redis over HTTP, in the words of Upstash's REST API, for any Redis.
 //!
-//! In scope: HTTP, authentication, one shared connection for commands, one for subscriptions, and who
+//! In scope: HTTP, TLS, tokens, one shared connection for commands and one for subscriptions a user, and who
 //! hears which channel. Out of scope: what stands in keys and messages. Nothing here knows a batch.
 //!
-//! A request takes this way: [`server`] → `guard` (method, token) → `rest` or `subscribe` → [`upstream`] or
-//! [`fanout`] → Redis. The protocol's bytes are `redis_rest`'s.
+//! A request takes this way: `listener` (socket, TLS, HTTP) → `service` (method, token, route) → [`upstream`] or
+//! [`fanout`] → [`target`] (Redis, Sentinel, Cluster). The protocol's bytes are `redis_rest`'s.
 
+pub mod access;
 mod admin;
 mod answer;
+mod app;
+mod body;
 mod catalogue;
 pub mod config;
 mod connection;
+mod cors;
+mod dialect;
 pub mod fanout;
-mod guard;
+mod listener;
 pub mod metrics;
-mod rest;
+mod monitor;
 pub mod server;
-mod subscribe;
+mod service;
+pub mod target;
+mod tls;
 pub mod upstream;
 
 pub use config::{Config, Secret};
 pub use server::Gateway;
+pub use tls::TlsError;

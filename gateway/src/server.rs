@@ -1,56 +1,41 @@
 //! Puts the parts together, serves them, and ends them in order.
 
-use crate::config::{Config, Secret};
-use crate::fanout::Fanout;
-use crate::metrics::Metrics;
-use crate::upstream::Upstream;
-use crate::{admin, connection, guard, rest, subscribe};
-use axum::Router;
-use axum::middleware::from_fn_with_state;
-use axum::routing::{any, get, post};
-use axum::serve::ListenerExt;
+use crate::admin;
+use crate::app::App;
+use crate::config::{Config, ConfigError};
+use crate::listener::Listener;
+use crate::tls::{Tls, TlsError};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// How long requests may still take when the gateway stops.
-pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// What the routes share.
-#[derive(Debug)]
-pub(crate) struct App {
-    pub(crate) token: Secret,
-    pub(crate) upstream: Upstream,
-    pub(crate) fanout: Fanout,
-    pub(crate) metrics: Arc<Metrics>,
-}
+/// How much longer than Redis' own time requests get to finish when the gateway stops: so that each gets an answer.
+const SHUTDOWN_MARGIN: Duration = Duration::from_secs(1);
 
 /// A gateway that has its addresses and does not serve yet.
 #[derive(Debug)]
 pub struct Gateway {
     app: Arc<App>,
     rest: Listener,
+    tls: Option<Arc<Tls>>,
     admin: Option<Listener>,
-}
-
-#[derive(Debug)]
-struct Listener {
-    socket: TcpListener,
-    address: SocketAddr,
+    drain: Duration,
 }
 
 /// Why the gateway does not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The address of Redis is not one.
-    #[error("REDIS_URL is not usable: {0}. It looks like redis://[user:password@]host:port[/database]")]
-    RedisUrl(#[source] redis::RedisError),
+    /// A setting is not usable.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The certificate is not usable.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// An address cannot be served on.
     #[error("{variable}: cannot listen on {address}: {source}. Choose a free address, or port 0")]
     Listen {
@@ -69,90 +54,62 @@ impl Gateway {
     /// # Errors
     /// [`StartError`] names the setting and the remedy.
     pub async fn bind(config: &Config) -> Result<Self, StartError> {
-        let client = redis_client(&config.redis_url).map_err(StartError::RedisUrl)?;
-        let rest = Listener::bind("GATEWAY_LISTEN", config.listen).await?;
+        let tls = match (&config.tls_cert_file, &config.tls_key_file) {
+            (Some(certificate), Some(key)) => Some(Arc::new(Tls::read(certificate.clone(), key.clone())?)),
+            _ => None,
+        };
+        let rest = bind("GATEWAY_LISTEN", config.listen).await?;
         let admin = match config.admin_listen {
-            Some(address) => Some(Listener::bind("GATEWAY_ADMIN_LISTEN", address).await?),
+            Some(address) => Some(bind("GATEWAY_ADMIN_LISTEN", address).await?),
             None => None,
         };
-        let metrics = Arc::new(Metrics::default());
-        let upstream = Upstream::spawn(client.clone(), Arc::clone(&metrics));
-        let app = Arc::new(App {
-            token: config.token.clone(),
-            fanout: Fanout::spawn(client, Arc::clone(&metrics), upstream.suspect()),
-            upstream,
-            metrics,
-        });
-        Ok(Self { app, rest, admin })
+        let app = Arc::new(App::new(config)?);
+        Ok(Self { app, rest, tls, admin, drain: config.response_timeout() + SHUTDOWN_MARGIN })
     }
 
     /// Where the REST API is served.
-    pub fn address(&self) -> SocketAddr {
-        self.rest.address
+    pub fn url(&self) -> String {
+        format!("{}://{}", if self.tls.is_some() { "https" } else { "http" }, self.rest.address)
     }
 
     /// Where operators are answered.
-    pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().map(|admin| admin.address)
+    pub fn admin_url(&self) -> Option<String> {
+        self.admin.as_ref().map(|admin| format!("http://{}", admin.address))
     }
 
-    /// Serves until `stop`, then ends all streams and lets requests finish for [`SHUTDOWN_TIMEOUT`].
+    /// What reads the certificate anew, each time it is called; `None`: there is none.
+    pub fn reloader(&self) -> Option<impl Fn() -> Result<(), TlsError> + use<>> {
+        self.tls.clone().map(|tls| move || tls.reload())
+    }
+
+    /// Serves until `stop`, then ends all streams and lets requests finish: as long as Redis may take to answer one.
     pub async fn serve(self, stop: impl Future<Output = ()>) {
         let (stopping, stopped) = watch::channel(());
         let mut servers = JoinSet::new();
-        servers.spawn(self.rest.serve(routes(Arc::clone(&self.app)), stopped.clone()));
+        servers.spawn(self.rest.serve(Arc::clone(&self.app), self.tls, stopped.clone()));
         if let Some(admin) = self.admin {
-            servers.spawn(admin.serve(admin::routes(Arc::clone(&self.app)), stopped));
+            servers.spawn(serve_admin(admin, Arc::clone(&self.app), stopped));
         }
         stop.await;
         tracing::info!("stopping");
         drop(stopping);
         // Open streams would keep their connections, and with them the servers, for ever.
-        self.app.fanout.close();
-        if timeout(SHUTDOWN_TIMEOUT, servers.join_all()).await.is_err() {
+        self.app.close();
+        if timeout(self.drain, servers.join_all()).await.is_err() {
             tracing::warn!("some requests did not finish in time");
         }
     }
 }
 
-impl Listener {
-    async fn bind(variable: &'static str, address: SocketAddr) -> Result<Self, StartError> {
-        let failed = |source| StartError::Listen { variable, address, source };
-        let socket = TcpListener::bind(address).await.map_err(failed)?;
-        let address = socket.local_addr().map_err(failed)?;
-        Ok(Self { socket, address })
-    }
-
-    /// Serves until the other end of `stopped` is dropped.
-    async fn serve(self, routes: Router, mut stopped: watch::Receiver<()>) {
-        let socket = self.socket.tap_io(|connection| {
-            // Small events must leave at once. Where the system refuses, they leave a little later.
-            let _ = connection.set_nodelay(true);
-        });
-        let stop = async move {
-            let _ = stopped.changed().await;
-        };
-        if let Err(error) = axum::serve(socket, routes).with_graceful_shutdown(stop).await {
-            tracing::error!(%error, "the server ended");
-        }
-    }
+async fn bind(variable: &'static str, address: SocketAddr) -> Result<Listener, StartError> {
+    Listener::bind(address).await.map_err(|source| StartError::Listen { variable, address, source })
 }
 
-fn routes(app: Arc<App>) -> Router {
-    Router::new()
-        .route("/", any(rest::command))
-        .route("/pipeline", post(rest::pipeline))
-        .route("/multi-exec", post(rest::multi_exec))
-        .route("/subscribe/{*channel}", get(subscribe::subscribe).post(subscribe::subscribe))
-        .fallback(rest::path_command)
-        .layer(from_fn_with_state(Arc::clone(&app), guard::guard))
-        .with_state(app)
-}
-
-/// Replies have RESP2's shapes in this protocol, so RESP2 is spoken whatever the URL says.
-fn redis_client(url: &Secret) -> redis::RedisResult<redis::Client> {
-    let client = redis::Client::open(url.expose())?;
-    let info = client.get_connection_info();
-    let settings = info.redis_settings().clone().set_protocol(redis::ProtocolVersion::RESP2);
-    redis::Client::open(info.clone().set_redis_settings(settings).set_tcp_settings(connection::tcp_settings()))
+async fn serve_admin(listener: Listener, app: Arc<App>, mut stopped: watch::Receiver<()>) {
+    let stop = async move {
+        let _ = stopped.changed().await;
+    };
+    if let Err(error) = axum::serve(listener.socket, admin::routes(app)).with_graceful_shutdown(stop).await {
+        tracing::error!(%error, "the operators' server ended");
+    }
 }

@@ -3,15 +3,25 @@
 //! While there is none, requests are refused at once and in words; they are never queued for later. A reply
 //! is passed on as Redis gave it, errors included.
 
-use crate::catalogue::Verdict;
-use crate::connection::{CONNECT_TIMEOUT, Connection, State, error_text, keep_connected};
+use crate::access::Rights;
+use crate::catalogue::Known;
+use crate::connection::{Connection, State, keep_connected};
+use crate::dialect::{self, Finish, Scripts};
 use crate::metrics::Metrics;
-use redis::{Cmd, Pipeline, Value};
-use redis_rest::refusal::refusal;
+use crate::target::{CONNECT_TIMEOUT, Target};
+use redis::{Cmd, Pipeline, RedisResult};
+use redis_rest::refusal::{no_permission, refusal};
 use redis_rest::{Args, Reply};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
+
+/// How a server says that it is no master, or no longer.
+const READ_ONLY: &str = "READONLY ";
+
+/// Commands with options that decide whether they wait.
+const MAY_WAIT: [&[u8]; 2] = [b"XREAD", b"XREADGROUP"];
 
 /// All requests' way to Redis. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -19,6 +29,7 @@ pub struct Upstream {
     state: watch::Receiver<State>,
     /// Told when a request failed, so that the connection is asked whether it is alive.
     suspect: Arc<Notify>,
+    scripts: Arc<Scripts>,
     metrics: Arc<Metrics>,
 }
 
@@ -36,35 +47,60 @@ pub enum Unavailable {
 
 impl Upstream {
     /// Starts the task that keeps the connection. It ends when the last clone is dropped.
-    pub fn spawn(client: redis::Client, metrics: Arc<Metrics>) -> Self {
+    pub fn spawn(target: Target, response_timeout: Duration, metrics: Arc<Metrics>) -> Self {
         let (sender, state) = watch::channel(State::Connecting);
         let suspect = Arc::new(Notify::new());
-        let upstream = Self { state, suspect: Arc::clone(&suspect), metrics: Arc::clone(&metrics) };
+        let upstream =
+            Self { state, suspect: Arc::clone(&suspect), scripts: Arc::default(), metrics: Arc::clone(&metrics) };
         tokio::spawn(async move {
             tokio::select! {
                 () = sender.closed() => {}
-                () = keep_connected(&client, &sender, &suspect, &metrics) => {}
+                () = keep_connected(&target, response_timeout, &sender, &suspect, &metrics) => {}
             }
         });
         upstream
     }
 
-    /// Runs commands in order, not atomically; one reply each. A command that must not pass fails alone, as
-    /// if Redis had refused it.
+    /// Runs one command. One that must not pass fails as if Redis had refused it.
     ///
     /// # Errors
-    /// [`Unavailable`] without replies; an error of Redis is a reply.
-    pub async fn run(&self, commands: &[Args]) -> Result<Vec<Reply>, Unavailable> {
+    /// [`Unavailable`] without a reply; an error of Redis is a reply.
+    pub async fn run(&self, mut command: Args, rights: Rights) -> Result<Reply, Unavailable> {
+        let connection = self.connection().await?;
+        match self.prepare(&connection, &mut command, rights).await? {
+            Ok(finish) => {
+                self.metrics.commands.add(1);
+                let reply = self.answered(connection.send(&packed(&command)).await)?;
+                Ok(self.finish(finish, reply))
+            }
+            Err(words) => Ok(Reply::Error(words)),
+        }
+    }
+
+    /// Runs commands in order, not atomically; one reply each. A command that must not pass fails alone.
+    ///
+    /// # Errors
+    /// As [`Upstream::run`].
+    pub async fn run_all(&self, mut commands: Vec<Args>, rights: Rights) -> Result<Vec<Reply>, Unavailable> {
         let connection = self.connection().await?;
         let mut verdicts = Vec::with_capacity(commands.len());
-        for command in commands {
-            verdicts.push(self.verdict(&connection, command).await?);
+        let mut pipeline = Pipeline::with_capacity(commands.len());
+        for command in &mut commands {
+            let verdict = self.prepare(&connection, command, rights).await?;
+            if verdict.is_ok() {
+                pipeline.add_command(packed(command));
+            }
+            verdicts.push(verdict);
         }
-        let sent: Vec<&Args> =
-            commands.iter().zip(&verdicts).filter(|(_, verdict)| verdict.is_ok()).map(|(command, _)| command).collect();
-        let mut replies = self.send(&connection, &sent).await?.into_iter();
+        let mut replies = if pipeline.is_empty() {
+            Vec::new()
+        } else {
+            self.metrics.commands.add(pipeline.len());
+            self.answered(connection.send_all(&pipeline).await)?
+        }
+        .into_iter();
         let replies = verdicts.into_iter().map(|verdict| match verdict {
-            Ok(()) => replies.next().ok_or(Unavailable::Unanswered),
+            Ok(finish) => replies.next().map(|reply| self.finish(finish, reply)).ok_or(Unavailable::Unanswered),
             Err(words) => Ok(Reply::Error(words)),
         });
         replies.collect()
@@ -74,19 +110,27 @@ impl Upstream {
     ///
     /// # Errors
     /// [`Unavailable`]. The inner error is for a transaction that was refused, or that Redis discarded, whole.
-    pub async fn run_atomic(&self, commands: &[Args]) -> Result<Result<Vec<Reply>, String>, Unavailable> {
+    pub async fn run_atomic(
+        &self,
+        mut commands: Vec<Args>,
+        rights: Rights,
+    ) -> Result<Result<Vec<Reply>, String>, Unavailable> {
         let connection = self.connection().await?;
-        for command in commands {
-            if let Err(words) = self.verdict(&connection, command).await? {
-                return Ok(Err(words));
+        let mut finishes = Vec::with_capacity(commands.len());
+        let mut pipeline = Pipeline::with_capacity(commands.len());
+        for command in &mut commands {
+            match self.prepare(&connection, command, rights).await? {
+                Ok(finish) => finishes.push(finish),
+                Err(words) => return Ok(Err(words)),
             }
+            pipeline.add_command(packed(command));
         }
-        let (multi, exec) = (vec![b"MULTI".to_vec()], vec![b"EXEC".to_vec()]);
-        // One piece of bytes on a connection that writes piece by piece: that is what keeps it together.
-        let all: Vec<&Args> = [&multi].into_iter().chain(commands).chain([&exec]).collect();
-        match self.send(&connection, &all).await?.pop() {
-            Some(Reply::Array(replies)) => Ok(Ok(replies)),
-            Some(Reply::Error(words)) => Ok(Err(words)),
+        self.metrics.commands.add(pipeline.len() + 2);
+        match self.answered(connection.send_atomic(&pipeline).await)? {
+            Reply::Array(replies) => {
+                Ok(Ok(finishes.into_iter().zip(replies).map(|(finish, reply)| self.finish(finish, reply)).collect()))
+            }
+            Reply::Error(words) => Ok(Err(words)),
             _ => Err(Unavailable::Unanswered),
         }
     }
@@ -110,6 +154,9 @@ impl Upstream {
 
     /// The present connection. One that is just being made is waited for: whether it comes is known soon.
     async fn connection(&self) -> Result<Connection, Unavailable> {
+        if let State::Up(connection) = &*self.state.borrow() {
+            return Ok(connection.clone());
+        }
         let mut state = self.state.clone();
         let decided = timeout(CONNECT_TIMEOUT, state.wait_for(|state| !matches!(state, State::Connecting)));
         match decided.await {
@@ -121,38 +168,58 @@ impl Upstream {
         }
     }
 
-    /// Whether the command may pass, and the server knows it: asked once a name and connection.
-    async fn verdict(&self, connection: &Connection, command: &Args) -> Result<Verdict, Unavailable> {
-        if let Some(words) = refusal(command) {
-            return Ok(Err(words));
+    /// Puts a command into the words of plain Redis; the inner error refuses it.
+    async fn prepare(
+        &self,
+        connection: &Connection,
+        command: &mut Args,
+        rights: Rights,
+    ) -> Result<Result<Finish, String>, Unavailable> {
+        let Some(name) = command.first().map(|name| name.to_ascii_uppercase()) else {
+            return Ok(Err(refusal(command).unwrap_or_default()));
+        };
+        let known = match connection.catalogue.look(&name) {
+            Some(known) if !MAY_WAIT.contains(&&name[..]) => known,
+            known => {
+                if let Some(words) = refusal(command) {
+                    return Ok(Err(words));
+                }
+                match known {
+                    Some(known) => known,
+                    None => match self.learn(connection, &name).await? {
+                        Ok(known) => known,
+                        Err(words) => return Ok(Err(words)),
+                    },
+                }
+            }
+        };
+        if rights == Rights::Read && !known.only_reads(command) {
+            return Ok(Err(no_permission(&String::from_utf8_lossy(&name))));
         }
-        let name = &command[0]; // One without a name was refused.
-        if connection.catalogue.knows(name) {
-            return Ok(Ok(()));
-        }
-        let question = vec![b"COMMAND".to_vec(), b"INFO".to_vec(), name.clone()];
-        let answer = self.send(connection, &[&question]).await?;
-        Ok(connection.catalogue.learn(name, answer.first()))
+        Ok(Ok(dialect::translate(&name, command, &self.scripts)))
     }
 
-    async fn send(&self, connection: &Connection, commands: &[&Args]) -> Result<Vec<Reply>, Unavailable> {
-        if commands.is_empty() {
-            return Ok(Vec::new());
+    /// Asks the server for a command: once a name and connection.
+    async fn learn(&self, connection: &Connection, name: &[u8]) -> Result<Result<Known, String>, Unavailable> {
+        self.metrics.commands.add(1);
+        let question = packed(&vec![b"COMMAND".to_vec(), b"INFO".to_vec(), name.to_vec()]);
+        let answer = self.answered(connection.send(&question).await)?;
+        Ok(connection.catalogue.learn(name, &answer))
+    }
+
+    fn answered<T>(&self, answer: RedisResult<T>) -> Result<T, Unavailable> {
+        answer.map_err(|error| {
+            tracing::warn!(%error, "a request to Redis failed");
+            self.suspect.notify_one();
+            Unavailable::Unanswered
+        })
+    }
+
+    fn finish(&self, finish: Finish, reply: Reply) -> Reply {
+        if matches!(&reply, Reply::Error(words) if words.starts_with(READ_ONLY)) {
+            self.suspect.notify_one();
         }
-        self.metrics.commands.add(commands.len());
-        let mut pipeline = Pipeline::with_capacity(commands.len());
-        for command in commands {
-            pipeline.add_command(packed(command));
-        }
-        let answer = connection.redis.clone().send_packed_commands(&pipeline, 0, commands.len()).await;
-        match answer {
-            Ok(values) => Ok(values.into_iter().map(reply).collect()),
-            Err(error) => {
-                tracing::warn!(%error, "a request to Redis failed");
-                self.suspect.notify_one();
-                Err(Unavailable::Unanswered)
-            }
-        }
+        finish.reply(reply)
     }
 }
 
@@ -162,19 +229,4 @@ fn packed(command: &Args) -> Cmd {
         packed.arg(arg.as_slice());
     }
     packed
-}
-
-/// A value as the connection gives it, in RESP2's kinds.
-fn reply(value: Value) -> Reply {
-    match value {
-        Value::Nil => Reply::Nil,
-        Value::Int(number) => Reply::Int(number),
-        Value::BulkString(bytes) => Reply::Bulk(bytes),
-        Value::Array(values) => Reply::Array(values.into_iter().map(reply).collect()),
-        Value::SimpleString(text) => Reply::Status(text),
-        Value::Okay => Reply::Status("OK".to_owned()),
-        Value::ServerError(error) => Reply::Error(error_text(error.code(), error.details())),
-        // The connection speaks RESP2, which has no other kinds.
-        _ => Reply::Error("ERR the gateway does not know this kind of reply".to_owned()),
-    }
 }

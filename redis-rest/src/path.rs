@@ -40,6 +40,11 @@ pub fn token(query: Option<&str>) -> Option<Vec<u8>> {
     params(query).find(|(name, _)| *name == TOKEN_PARAM).map(|(_, value)| decode_param(value.unwrap_or_default()))
 }
 
+/// Whether a parameter of a query, undecoded, carries the token, however its name is written.
+pub fn is_token(param: &str) -> bool {
+    decode_param(param.split('=').next().unwrap_or_default()) == TOKEN_PARAM.as_bytes()
+}
+
 /// The channel or pattern in what follows `/subscribe/`, undecoded.
 ///
 /// Everything up to the query is **one** name, slashes included: the official client puts names into the

@@ -76,17 +76,23 @@ impl<'a> Frame<'a> {
     ///
     /// A payload with line breaks becomes several `data` lines, which a reader of event streams joins again.
     /// A bare CR ends a line there too and comes back as LF.
+    ///
+    /// Upstash's client takes each line that begins exactly `data: ` for a frame of its own. So only the first begins
+    /// so: a payload can't pass off its second line as a message of another channel.
     pub fn to_event(&self) -> String {
         let text = self.to_string();
         let mut event = String::with_capacity(text.len() + 16);
+        event.push_str("data: ");
         let mut rest = text.as_str();
         while let Some(at) = rest.find(['\r', '\n']) {
-            push_data_line(&mut event, &rest[..at]);
+            event.push_str(&rest[..at]);
             let end = if rest[at..].starts_with("\r\n") { at + 2 } else { at + 1 };
             rest = &rest[end..];
+            // A reader takes one space off, which must not be one of the payload's. No frame begins with a space.
+            event.push_str(if rest.starts_with(' ') { "\ndata: " } else { "\ndata:" });
         }
-        push_data_line(&mut event, rest);
-        event.push('\n');
+        event.push_str(rest);
+        event.push_str("\n\n");
         event
     }
 }
@@ -126,13 +132,6 @@ fn number(text: &str) -> Result<u64, FrameError> {
     text.parse().map_err(|_| FrameError::NotACount)
 }
 
-/// With a space after the colon: Upstash's client reads only lines that begin exactly `data: `.
-fn push_data_line(event: &mut String, line: &str) {
-    event.push_str("data: ");
-    event.push_str(line);
-    event.push('\n');
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,8 +169,10 @@ mod tests {
     }
 
     #[test]
-    fn every_line_break_of_a_payload_starts_a_data_line() {
-        let frame = Frame::Message { channel: "c", payload: "a\nb\r\nc\rd\n" };
-        assert_eq!(frame.to_event(), "data: message,c,a\ndata: b\ndata: c\ndata: d\ndata: \n\n");
+    fn every_line_break_of_a_payload_starts_a_data_line_that_is_no_frame() {
+        let event = |payload: &str| Frame::Message { channel: "c", payload }.to_event();
+        assert_eq!(event("a\nb\r\nc\rd\n"), "data: message,c,a\ndata:b\ndata:c\ndata:d\ndata:\n\n");
+        assert_eq!(event("a\n b"), "data: message,c,a\ndata:  b\n\n");
+        assert_eq!(event("a\nmessage,other,b"), "data: message,c,a\ndata:message,other,b\n\n");
     }
 }

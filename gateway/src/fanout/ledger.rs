@@ -1,25 +1,44 @@
-//! Who hears which channel, and what Redis still has to be told: bookkeeping without a socket.
+//! Who hears which topic, and what Redis still has to be told: bookkeeping without a socket.
 //!
-//! One order to Redis is under way at a time. That settles every race: a channel that is joined while its
+//! One order to Redis is under way at a time. That settles every race: a topic that is joined while its
 //! UNSUBSCRIBE travels is subscribed anew when that is confirmed, and a second subscriber who joins while
 //! the first waits is confirmed with him.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-/// A channel's name, as the bytes Redis knows.
-pub(super) type Channel = Vec<u8>;
+/// What can be subscribed to. Names are the bytes that Redis knows.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Topic {
+    /// A channel.
+    Channel(Vec<u8>),
+    /// All channels whose names match this glob-style pattern.
+    Pattern(Vec<u8>),
+}
+
+impl Topic {
+    /// The channel's name, or the pattern.
+    pub fn name(&self) -> &[u8] {
+        let (Self::Channel(name) | Self::Pattern(name)) = self;
+        name
+    }
+
+    /// One order is about one kind.
+    fn is_like(&self, other: &Self) -> bool {
+        matches!((self, other), (Self::Channel(_), Self::Channel(_)) | (Self::Pattern(_), Self::Pattern(_)))
+    }
+}
 
 /// A subscriber, unique in the process.
 pub(super) type MemberId = u64;
 
-/// The most channels in one order. Bounds the pause before whoever comes next is served.
-const ORDER_CHANNELS: usize = 500;
+/// The most topics in one order. Bounds the pause before whoever comes next is served.
+const ORDER_TOPICS: usize = 500;
 
-/// What Redis is told next, for channels that all want the same.
+/// What Redis is told next, for topics of one kind that all want the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Order {
-    Subscribe(Vec<Channel>),
-    Unsubscribe(Vec<Channel>),
+    Subscribe(Vec<Topic>),
+    Unsubscribe(Vec<Topic>),
 }
 
 /// What a subscriber is told.
@@ -43,7 +62,7 @@ enum Link {
     Down,
 }
 
-/// How a channel stands with Redis.
+/// How a topic stands with Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
     Off,
@@ -57,7 +76,7 @@ struct Entry {
     /// Each member, and whether it was ever confirmed.
     members: BTreeMap<MemberId, bool>,
     standing: Standing,
-    /// A joint order with this channel was refused, so that it is asked for alone.
+    /// A joint order with this topic was refused, so that it is asked for alone.
     alone: bool,
 }
 
@@ -77,9 +96,9 @@ impl Entry {
 
 #[derive(Debug)]
 pub(super) struct Ledger {
-    entries: HashMap<Channel, Entry>,
-    /// Channels that may want an order, in the order in which they began to. Some no longer do.
-    waiting: VecDeque<Channel>,
+    entries: HashMap<Topic, Entry>,
+    /// Topics that may want an order, in the order in which they began to. Some no longer do.
+    waiting: VecDeque<Topic>,
     under_way: Option<Order>,
     link: Link,
 }
@@ -90,39 +109,39 @@ impl Ledger {
     }
 
     /// A subscriber comes. `None` as long as Redis has to confirm first.
-    pub(super) fn join(&mut self, channel: &[u8], member: MemberId) -> Option<Notice> {
+    pub(super) fn join(&mut self, topic: &Topic, member: MemberId) -> Option<Notice> {
         if self.link == Link::Down {
             return Some(Notice::Refused(member));
         }
-        let entry = self.entries.entry(channel.to_vec()).or_insert_with(Entry::new);
+        let entry = self.entries.entry(topic.clone()).or_insert_with(Entry::new);
         let confirmed = entry.standing == Standing::On;
         entry.members.insert(member, confirmed);
         if entry.standing == Standing::Off {
-            self.waiting.push_back(channel.to_vec());
+            self.waiting.push_back(topic.clone());
         }
         confirmed.then_some(Notice::Confirmed(member))
     }
 
     /// A subscriber goes, confirmed or not. Unknown ones are ignored: they were refused before.
-    pub(super) fn leave(&mut self, channel: &[u8], member: MemberId) {
-        let Some(entry) = self.entries.get_mut(channel) else { return };
+    pub(super) fn leave(&mut self, topic: &Topic, member: MemberId) {
+        let Some(entry) = self.entries.get_mut(topic) else { return };
         entry.members.remove(&member);
         if !entry.members.is_empty() {
             return;
         }
         match entry.standing {
             Standing::Off => {
-                self.entries.remove(channel);
+                self.entries.remove(topic);
             }
-            Standing::On => self.waiting.push_back(channel.to_vec()),
+            Standing::On => self.waiting.push_back(topic.clone()),
             Standing::Changing => {} // Looked at again when the order is done.
         }
     }
 
-    /// Who hears the channel. Also those who still wait: a message between Redis' confirmation and its
+    /// Who hears the topic. Also those who still wait: a message between Redis' confirmation and its
     /// arrival here is theirs already.
-    pub(super) fn members(&self, channel: &[u8]) -> impl Iterator<Item = MemberId> + '_ {
-        self.entries.get(channel).into_iter().flat_map(|entry| entry.members.keys().copied())
+    pub(super) fn members(&self, topic: &Topic) -> impl Iterator<Item = MemberId> + '_ {
+        self.entries.get(topic).into_iter().flat_map(|entry| entry.members.keys().copied())
     }
 
     /// The next order to Redis; `None` while one is under way, without a connection, or with nothing to say.
@@ -131,10 +150,10 @@ impl Ledger {
             return None;
         }
         let order = loop {
-            let channel = self.waiting.pop_front()?;
-            match self.entries.get(&channel) {
-                Some(entry) if entry.wants_subscribe() => break Order::Subscribe(self.with_alike(channel, true)),
-                Some(entry) if entry.wants_unsubscribe() => break Order::Unsubscribe(self.with_alike(channel, false)),
+            let topic = self.waiting.pop_front()?;
+            match self.entries.get(&topic) {
+                Some(entry) if entry.wants_subscribe() => break Order::Subscribe(self.with_alike(topic, true)),
+                Some(entry) if entry.wants_unsubscribe() => break Order::Unsubscribe(self.with_alike(topic, false)),
                 _ => {}
             }
         };
@@ -143,25 +162,25 @@ impl Ledger {
     }
 
     /// `first` and those right behind it that want the same, all marked as changing.
-    fn with_alike(&mut self, first: Channel, subscribe: bool) -> Vec<Channel> {
+    fn with_alike(&mut self, first: Topic, subscribe: bool) -> Vec<Topic> {
         let alone = self.entries.get(&first).is_some_and(|entry| entry.alone);
-        let mut channels = vec![first];
-        self.mark(&channels[0]);
-        while !alone && channels.len() < ORDER_CHANNELS {
+        let mut topics = vec![first];
+        self.mark(&topics[0]);
+        while !alone && topics.len() < ORDER_TOPICS {
             let alike = self.waiting.front().is_some_and(|next| {
                 self.entries.get(next).is_some_and(|entry| {
-                    !entry.alone && if subscribe { entry.wants_subscribe() } else { entry.wants_unsubscribe() }
+                    next.is_like(&topics[0]) && !entry.alone && if subscribe { entry.wants_subscribe() } else { entry.wants_unsubscribe() }
                 })
             });
-            let Some(channel) = alike.then(|| self.waiting.pop_front()).flatten() else { break };
-            self.mark(&channel);
-            channels.push(channel);
+            let Some(topic) = alike.then(|| self.waiting.pop_front()).flatten() else { break };
+            self.mark(&topic);
+            topics.push(topic);
         }
-        channels
+        topics
     }
 
-    fn mark(&mut self, channel: &[u8]) {
-        if let Some(entry) = self.entries.get_mut(channel) {
+    fn mark(&mut self, topic: &Topic) {
+        if let Some(entry) = self.entries.get_mut(topic) {
             entry.standing = Standing::Changing;
         }
     }
@@ -169,18 +188,18 @@ impl Ledger {
     /// Redis has carried the order out.
     pub(super) fn done(&mut self) -> Vec<Notice> {
         match self.under_way.take() {
-            Some(Order::Subscribe(channels)) => channels.iter().flat_map(|channel| self.subscribed(channel)).collect(),
-            Some(Order::Unsubscribe(channels)) => {
-                channels.iter().for_each(|channel| self.settle(channel, Standing::Off));
+            Some(Order::Subscribe(topics)) => topics.iter().flat_map(|topic| self.subscribed(topic)).collect(),
+            Some(Order::Unsubscribe(topics)) => {
+                topics.iter().for_each(|topic| self.settle(topic, Standing::Off));
                 Vec::new()
             }
             None => Vec::new(),
         }
     }
 
-    fn subscribed(&mut self, channel: &[u8]) -> Vec<Notice> {
-        self.settle(channel, Standing::On);
-        let Some(entry) = self.entries.get_mut(channel) else { return Vec::new() };
+    fn subscribed(&mut self, topic: &Topic) -> Vec<Notice> {
+        self.settle(topic, Standing::On);
+        let Some(entry) = self.entries.get_mut(topic) else { return Vec::new() };
         let members = entry.members.iter_mut();
         members
             .map(|(&member, confirmed)| {
@@ -193,31 +212,31 @@ impl Ledger {
             .collect()
     }
 
-    /// Redis has refused to subscribe. One refused channel refuses a joint order whole, so each is then asked
-    /// for alone; a channel refused alone is refused to its members.
+    /// Redis has refused to subscribe. One refused topic refuses a joint order whole, so each is then asked
+    /// for alone; a topic refused alone is refused to its members.
     pub(super) fn refused(&mut self) -> Vec<Notice> {
-        let Some(Order::Subscribe(channels)) = self.under_way.take() else { return Vec::new() };
-        if let [channel] = &channels[..] {
-            let entry = self.entries.remove(channel);
+        let Some(Order::Subscribe(topics)) = self.under_way.take() else { return Vec::new() };
+        if let [topic] = &topics[..] {
+            let entry = self.entries.remove(topic);
             return entry.into_iter().flat_map(|entry| entry.members.into_keys()).map(Notice::Refused).collect();
         }
-        for channel in &channels {
-            if let Some(entry) = self.entries.get_mut(channel) {
+        for topic in &topics {
+            if let Some(entry) = self.entries.get_mut(topic) {
                 entry.alone = true;
             }
-            self.settle(channel, Standing::Off);
+            self.settle(topic, Standing::Off);
         }
         Vec::new()
     }
 
-    /// An order about the channel is over; what it wants now may differ from what it wanted then.
-    fn settle(&mut self, channel: &[u8], standing: Standing) {
-        let Some(entry) = self.entries.get_mut(channel) else { return };
+    /// An order about the topic is over; what it wants now may differ from what it wanted then.
+    fn settle(&mut self, topic: &Topic, standing: Standing) {
+        let Some(entry) = self.entries.get_mut(topic) else { return };
         entry.standing = standing;
         if entry.wants_subscribe() || entry.wants_unsubscribe() {
-            self.waiting.push_back(channel.to_vec());
+            self.waiting.push_back(topic.clone());
         } else if entry.members.is_empty() {
-            self.entries.remove(channel);
+            self.entries.remove(topic);
         }
     }
 
@@ -237,23 +256,22 @@ impl Ledger {
         self.under_way = None;
         self.waiting.clear();
         let mut refused = Vec::new();
-        self.entries.retain(|channel, entry| {
+        self.entries.retain(|topic, entry| {
             refused.extend(entry.members.extract_if(.., |_, confirmed| !*confirmed).map(|(member, _)| member));
             entry.standing = Standing::Off;
             if entry.members.is_empty() {
                 return false;
             }
-            self.waiting.push_back(channel.clone());
+            self.waiting.push_back(topic.clone());
             true
         });
         refused.into_iter().map(Notice::Refused).collect()
     }
 
-    /// Open responses a channel: members that were confirmed.
-    pub(super) fn counts(&self) -> BTreeMap<String, usize> {
+    /// Open responses a topic: members that were confirmed.
+    pub(super) fn counts(&self) -> BTreeMap<Topic, usize> {
         let open = |entry: &Entry| entry.members.values().filter(|confirmed| **confirmed).count();
-        let counts =
-            self.entries.iter().map(|(channel, entry)| (String::from_utf8_lossy(channel).into_owned(), open(entry)));
+        let counts = self.entries.iter().map(|(topic, entry)| (topic.clone(), open(entry)));
         counts.filter(|(_, count)| *count > 0).collect()
     }
 }

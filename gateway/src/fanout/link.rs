@@ -1,8 +1,9 @@
 //! The one pub/sub connection to Redis: made, watched, made again. Carries orders out and reports.
 
-use super::ledger::Order;
-use crate::connection::{Backoff, CONNECT_TIMEOUT, server_error_text};
+use super::ledger::{Order, Topic};
+use crate::connection::{Backoff, server_error_text};
 use crate::metrics::Metrics;
+use crate::target::{CONNECT_TIMEOUT, Target};
 use futures::future::{BoxFuture, Fuse, FusedFuture};
 use futures::{FutureExt, StreamExt};
 use redis::Msg;
@@ -32,29 +33,31 @@ pub(super) enum Report {
     /// Redis refused the order, in these words.
     Refused(String),
     Message {
+        /// What it was subscribed by.
+        topic: Topic,
         channel: Vec<u8>,
         payload: Vec<u8>,
     },
 }
 
 /// Keeps a connection until the reports are no longer taken. `suspect` is told of each loss.
-pub(super) fn spawn(client: redis::Client, metrics: Arc<Metrics>, suspect: Arc<Notify>) -> mpsc::Receiver<Report> {
+pub(super) fn spawn(target: Target, metrics: Arc<Metrics>, suspect: Arc<Notify>) -> mpsc::Receiver<Report> {
     let (reports, receiver) = mpsc::channel(REPORTS);
     tokio::spawn(async move {
         tokio::select! {
             () = reports.closed() => {}
-            () = keep_connected(&client, &metrics, &suspect, &reports) => {}
+            () = keep_connected(&target, &metrics, &suspect, &reports) => {}
         }
     });
     receiver
 }
 
-async fn keep_connected(client: &redis::Client, metrics: &Metrics, suspect: &Notify, reports: &mpsc::Sender<Report>) {
+async fn keep_connected(target: &Target, metrics: &Metrics, suspect: &Notify, reports: &mpsc::Sender<Report>) {
     let mut backoff = Backoff::default();
     loop {
         // A report that nobody takes ends this task from outside.
         let _ = reports.send(Report::Connecting).await;
-        let reason = match timeout(CONNECT_TIMEOUT, client.get_async_pubsub()).await {
+        let reason = match timeout(CONNECT_TIMEOUT, target.pubsub()).await {
             Ok(Ok(pubsub)) => {
                 backoff = Backoff::default();
                 metrics.redis_connections.add(1);
@@ -107,9 +110,15 @@ async fn serve(pubsub: PubSub, reports: &mpsc::Sender<Report>) -> String {
 async fn carry_out(mut sink: PubSubSink, order: Order) -> Outcome {
     let subscribes = matches!(order, Order::Subscribe(_));
     let confirmed = async {
-        match order {
-            Order::Subscribe(channels) => sink.subscribe(channels).await,
-            Order::Unsubscribe(channels) => sink.unsubscribe(channels).await,
+        let subscribes = matches!(order, Order::Subscribe(_));
+        let (Order::Subscribe(topics) | Order::Unsubscribe(topics)) = order;
+        let patterns = matches!(topics.first(), Some(Topic::Pattern(_)));
+        let names: Vec<&[u8]> = topics.iter().map(Topic::name).collect();
+        match (subscribes, patterns) {
+            (true, false) => sink.subscribe(names).await,
+            (true, true) => sink.psubscribe(names).await,
+            (false, false) => sink.unsubscribe(names).await,
+            (false, true) => sink.punsubscribe(names).await,
         }
     };
     match timeout(ORDER_TIMEOUT, confirmed).await {
@@ -124,9 +133,12 @@ async fn carry_out(mut sink: PubSubSink, order: Order) -> Outcome {
 }
 
 fn report_message(message: &Msg) -> Report {
-    Report::Message {
-        // A channel is always a string of bytes, so that reading it as bytes cannot fail.
-        channel: message.get_channel().unwrap_or_default(),
-        payload: message.get_payload_bytes().to_vec(),
-    }
+    // Names are always strings of bytes, so that reading them as bytes cannot fail.
+    let channel: Vec<u8> = message.get_channel().unwrap_or_default();
+    let topic = if message.from_pattern() {
+        Topic::Pattern(message.get_pattern().unwrap_or_default())
+    } else {
+        Topic::Channel(channel.clone())
+    };
+    Report::Message { topic, channel, payload: message.get_payload_bytes().to_vec() }
 }

@@ -6,9 +6,10 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use tokio::sync::Notify;
 
 /// Makes a mailbox that holds at most `limit_bytes`.
-pub(super) fn mailbox(limit_bytes: usize) -> (Sender, Receiver) {
+pub(crate) fn mailbox(limit_bytes: usize) -> (Sender, Receiver) {
     let shared = Arc::new(Mutex::new(Shared { limit_bytes, ..Shared::default() }));
     (Sender(Arc::clone(&shared)), Receiver(shared))
 }
@@ -20,23 +21,25 @@ struct Shared {
     queued_bytes: usize,
     closed: bool,
     reader: Option<Waker>,
+    /// Told when the reader has gone.
+    gone: Arc<Notify>,
 }
 
 /// The end that is written to. Dropping it ends the stream once what is queued has been read.
 #[derive(Debug)]
-pub(super) struct Sender(Arc<Mutex<Shared>>);
+pub(crate) struct Sender(Arc<Mutex<Shared>>);
 
 /// The end that is read from.
 #[derive(Debug)]
-pub(super) struct Receiver(Arc<Mutex<Shared>>);
+pub(crate) struct Receiver(Arc<Mutex<Shared>>);
 
 /// There is no room. The mailbox is closed and emptied: whoever does not read must not cost memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Overflow;
+pub(crate) struct Overflow;
 
 impl Sender {
     /// Queues a piece. A mailbox with nothing unread takes one of any size: that costs nobody else room.
-    pub(super) fn push(&self, piece: Bytes) -> Result<(), Overflow> {
+    pub(crate) fn push(&self, piece: Bytes) -> Result<(), Overflow> {
         let mut shared = lock(&self.0);
         if !shared.queue.is_empty() && shared.queued_bytes + piece.len() > shared.limit_bytes {
             shared.queue.clear();
@@ -50,8 +53,14 @@ impl Sender {
         Ok(())
     }
 
+    /// Returns when the reader has gone.
+    pub(crate) async fn closed(&self) {
+        let gone = Arc::clone(&lock(&self.0).gone);
+        gone.notified().await;
+    }
+
     /// Everything was read.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         lock(&self.0).queue.is_empty()
     }
 }
@@ -61,6 +70,13 @@ impl Drop for Sender {
         let mut shared = lock(&self.0);
         shared.closed = true;
         wake(shared);
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        // Kept for a sender that does not wait yet.
+        lock(&self.0).gone.notify_one();
     }
 }
 
@@ -133,6 +149,13 @@ mod tests {
         let (sender, mut receiver) = mailbox(4);
         sender.push("12345678".into()).unwrap();
         assert_eq!(receiver.next().await.unwrap(), "12345678");
+    }
+
+    #[tokio::test]
+    async fn a_sender_learns_that_its_reader_has_gone() {
+        let (sender, receiver) = mailbox(4);
+        drop(receiver);
+        sender.closed().await;
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! The task behind [`super::Fanout`]: carries what requests and Redis say to the ledger, and what the ledger
 //! says to mailboxes and Redis.
 
-use super::ledger::{Channel, Ledger, MemberId, Notice, Order};
+use super::ledger::{Ledger, MemberId, Notice, Order, Topic};
 use super::link::Report;
 use super::mailbox::Sender;
 use super::{KEEP_ALIVE, Shared, SubscribeError};
@@ -17,15 +17,15 @@ use tokio::time::{Instant, interval_at};
 /// What the HTTP side asks.
 #[derive(Debug)]
 pub(super) enum Request {
-    Join { id: MemberId, channel: Channel, mailbox: Sender, confirm: oneshot::Sender<Result<(), SubscribeError>> },
-    Leave { id: MemberId, channel: Channel },
-    Counts(oneshot::Sender<BTreeMap<String, usize>>),
+    Join { id: MemberId, topic: Topic, mailbox: Sender, confirm: oneshot::Sender<Result<(), SubscribeError>> },
+    Leave { id: MemberId, topic: Topic },
+    Counts(oneshot::Sender<BTreeMap<Topic, usize>>),
     Close,
 }
 
 /// One subscriber.
 struct Member {
-    channel: Channel,
+    topic: Topic,
     mailbox: Sender,
     /// Taken when Redis' answer is passed on.
     confirm: Option<oneshot::Sender<Result<(), SubscribeError>>>,
@@ -67,14 +67,14 @@ impl Switchboard {
 
     fn take_request(&mut self, request: Request) {
         match request {
-            Request::Join { id, channel, mailbox, confirm } => {
-                let notice = self.ledger.join(&channel, id);
-                self.members.insert(id, Member { channel, mailbox, confirm: Some(confirm) });
+            Request::Join { id, topic, mailbox, confirm } => {
+                let notice = self.ledger.join(&topic, id);
+                self.members.insert(id, Member { topic, mailbox, confirm: Some(confirm) });
                 self.notify(notice, None);
             }
-            Request::Leave { id, channel } => {
+            Request::Leave { id, topic } => {
                 self.members.remove(&id);
-                self.ledger.leave(&channel, id);
+                self.ledger.leave(&topic, id);
             }
             Request::Counts(answer) => {
                 // Whoever asked may have gone.
@@ -106,7 +106,7 @@ impl Switchboard {
                 let notices = self.ledger.refused();
                 self.notify(notices, Some(&words));
             }
-            Report::Message { channel, payload } => self.deliver(&channel, &payload),
+            Report::Message { topic, channel, payload } => self.deliver(&topic, &channel, &payload),
         }
     }
 
@@ -136,11 +136,17 @@ impl Switchboard {
         }
     }
 
-    fn deliver(&mut self, channel: &[u8], payload: &[u8]) {
+    fn deliver(&mut self, topic: &Topic, channel: &[u8], payload: &[u8]) {
         self.metrics.messages.add(1);
-        let (name, text) = (String::from_utf8_lossy(channel), String::from_utf8_lossy(payload));
-        let event = Bytes::from(Frame::Message { channel: &name, payload: &text }.to_event());
-        let members: Vec<MemberId> = self.ledger.members(channel).collect();
+        let (channel, payload) = (&*String::from_utf8_lossy(channel), &*String::from_utf8_lossy(payload));
+        let frame = match topic {
+            Topic::Channel(_) => Frame::Message { channel, payload }.to_event(),
+            Topic::Pattern(pattern) => {
+                Frame::PatternMessage { pattern: &String::from_utf8_lossy(pattern), channel, payload }.to_event()
+            }
+        };
+        let event = Bytes::from(frame);
+        let members: Vec<MemberId> = self.ledger.members(topic).collect();
         self.metrics.deliveries.add(members.len());
         for id in members {
             self.push(id, event.clone());
@@ -154,9 +160,10 @@ impl Switchboard {
             return;
         }
         if let Some(member) = self.members.remove(&id) {
-            self.ledger.leave(&member.channel, id);
+            self.ledger.leave(&member.topic, id);
             self.metrics.slow_closed.add(1);
-            tracing::warn!(channel = %String::from_utf8_lossy(&member.channel), "closed a subscriber that does not keep up");
+            let topic = String::from_utf8_lossy(member.topic.name());
+            tracing::warn!(%topic, "closed a subscriber that does not keep up");
         }
     }
 
@@ -184,6 +191,10 @@ mod tests {
     use crate::fanout::mailbox::{Receiver, mailbox};
     use futures::{FutureExt, StreamExt};
 
+    fn topic() -> Topic {
+        Topic::Channel(b"c".to_vec())
+    }
+
     /// A switchboard with this test in the place of HTTP and of Redis.
     struct Rig {
         requests: mpsc::UnboundedSender<Request>,
@@ -204,8 +215,8 @@ mod tests {
         async fn join(&mut self, id: MemberId) -> Receiver {
             let (sender, receiver) = mailbox(100);
             let (confirm, confirmed) = oneshot::channel();
-            self.requests.send(Request::Join { id, channel: b"c".to_vec(), mailbox: sender, confirm }).unwrap();
-            assert_eq!(self.orders.recv().await, Some(Order::Subscribe(vec![b"c".to_vec()])));
+            self.requests.send(Request::Join { id, topic: topic(), mailbox: sender, confirm }).unwrap();
+            assert_eq!(self.orders.recv().await, Some(Order::Subscribe(vec![topic()])));
             self.reports.send(Report::Done).await.unwrap();
             confirmed.await.unwrap().unwrap();
             receiver
@@ -240,9 +251,9 @@ mod tests {
         let mut first = rig.join(1).await;
         let (sender, mut second) = mailbox(100);
         let (confirm, confirmed) = oneshot::channel();
-        rig.requests.send(Request::Join { id: 2, channel: b"c".to_vec(), mailbox: sender, confirm }).unwrap();
+        rig.requests.send(Request::Join { id: 2, topic: topic(), mailbox: sender, confirm }).unwrap();
         confirmed.await.unwrap().unwrap();
-        let message = Report::Message { channel: b"c".to_vec(), payload: b"hello".to_vec() };
+        let message = Report::Message { topic: topic(), channel: b"c".to_vec(), payload: b"hello".to_vec() };
         rig.reports.send(message).await.unwrap();
         let (first, second) = (first.next().await.unwrap(), second.next().await.unwrap());
         assert_eq!(first, "data: message,c,hello\n\n");

@@ -10,30 +10,34 @@ fn up() -> Ledger {
     ledger
 }
 
-fn subscribe(channels: &[&str]) -> Option<Order> {
-    Some(Order::Subscribe(channels.iter().map(|name| name.as_bytes().to_vec()).collect()))
+fn channel(name: &str) -> Topic {
+    Topic::Channel(name.into())
 }
 
-fn unsubscribe(channel: &str) -> Option<Order> {
-    Some(Order::Unsubscribe(vec![channel.as_bytes().to_vec()]))
+fn subscribe(channels: &[&str]) -> Option<Order> {
+    Some(Order::Subscribe(channels.iter().map(|name| channel(name)).collect()))
+}
+
+fn unsubscribe(name: &str) -> Option<Order> {
+    Some(Order::Unsubscribe(vec![channel(name)]))
 }
 
 #[test]
 fn the_first_subscriber_waits_for_redis_and_the_next_does_not() {
     let mut ledger = up();
-    assert_eq!(ledger.join(b"a", 1), None);
+    assert_eq!(ledger.join(&channel("a"), 1), None);
     assert_eq!(ledger.next_order(), subscribe(&["a"]));
     assert_eq!(ledger.done(), [Notice::Confirmed(1)]);
-    assert_eq!(ledger.join(b"a", 2), Some(Notice::Confirmed(2)));
+    assert_eq!(ledger.join(&channel("a"), 2), Some(Notice::Confirmed(2)));
     assert_eq!(ledger.next_order(), None);
 }
 
 #[test]
 fn who_joins_while_the_first_waits_is_confirmed_with_it() {
     let mut ledger = up();
-    ledger.join(b"a", 1);
+    ledger.join(&channel("a"), 1);
     ledger.next_order();
-    assert_eq!(ledger.join(b"a", 2), None);
+    assert_eq!(ledger.join(&channel("a"), 2), None);
     assert_eq!(ledger.done(), [Notice::Confirmed(1), Notice::Confirmed(2)]);
     assert_eq!(ledger.next_order(), None);
 }
@@ -41,13 +45,13 @@ fn who_joins_while_the_first_waits_is_confirmed_with_it() {
 #[test]
 fn only_the_last_to_leave_unsubscribes() {
     let mut ledger = up();
-    ledger.join(b"a", 1);
-    ledger.join(b"a", 2);
+    ledger.join(&channel("a"), 1);
+    ledger.join(&channel("a"), 2);
     ledger.next_order();
     ledger.done();
-    ledger.leave(b"a", 1);
+    ledger.leave(&channel("a"), 1);
     assert_eq!(ledger.next_order(), None);
-    ledger.leave(b"a", 2);
+    ledger.leave(&channel("a"), 2);
     assert_eq!(ledger.next_order(), unsubscribe("a"));
     assert_eq!(ledger.done(), []);
     assert!(ledger.entries.is_empty());
@@ -56,12 +60,12 @@ fn only_the_last_to_leave_unsubscribes() {
 #[test]
 fn a_channel_joined_while_unsubscribing_is_subscribed_anew() {
     let mut ledger = up();
-    ledger.join(b"a", 1);
+    ledger.join(&channel("a"), 1);
     ledger.next_order();
     ledger.done();
-    ledger.leave(b"a", 1);
+    ledger.leave(&channel("a"), 1);
     assert_eq!(ledger.next_order(), unsubscribe("a"));
-    assert_eq!(ledger.join(b"a", 2), None);
+    assert_eq!(ledger.join(&channel("a"), 2), None);
     assert_eq!(ledger.next_order(), None);
     ledger.done();
     assert_eq!(ledger.next_order(), subscribe(&["a"]));
@@ -71,20 +75,20 @@ fn a_channel_joined_while_unsubscribing_is_subscribed_anew() {
 #[test]
 fn a_channel_joined_again_before_unsubscribing_stays_subscribed() {
     let mut ledger = up();
-    ledger.join(b"a", 1);
+    ledger.join(&channel("a"), 1);
     ledger.next_order();
     ledger.done();
-    ledger.leave(b"a", 1);
-    assert_eq!(ledger.join(b"a", 2), Some(Notice::Confirmed(2)));
+    ledger.leave(&channel("a"), 1);
+    assert_eq!(ledger.join(&channel("a"), 2), Some(Notice::Confirmed(2)));
     assert_eq!(ledger.next_order(), None);
 }
 
 #[test]
 fn who_leaves_while_waiting_is_unsubscribed_after_the_confirmation() {
     let mut ledger = up();
-    ledger.join(b"a", 1);
+    ledger.join(&channel("a"), 1);
     ledger.next_order();
-    ledger.leave(b"a", 1);
+    ledger.leave(&channel("a"), 1);
     assert_eq!(ledger.done(), []);
     assert_eq!(ledger.next_order(), unsubscribe("a"));
 }
@@ -92,30 +96,43 @@ fn who_leaves_while_waiting_is_unsubscribed_after_the_confirmation() {
 #[test]
 fn channels_that_want_the_same_share_an_order() {
     let mut ledger = up();
-    for (member, channel) in ["a", "b", "c"].into_iter().enumerate() {
-        ledger.join(channel.as_bytes(), member as u64);
+    for (member, name) in ["a", "b", "c"].into_iter().enumerate() {
+        ledger.join(&channel(name), member as u64);
     }
     assert_eq!(ledger.next_order(), subscribe(&["a", "b", "c"]));
 }
 
 #[test]
+fn a_channel_and_a_pattern_of_one_name_are_two_topics_and_two_orders() {
+    let mut ledger = up();
+    let pattern = Topic::Pattern(b"a".to_vec());
+    ledger.join(&channel("a"), 1);
+    ledger.join(&pattern, 2);
+    assert_eq!(ledger.next_order(), subscribe(&["a"]));
+    assert_eq!(ledger.done(), [Notice::Confirmed(1)]);
+    assert_eq!(ledger.next_order(), Some(Order::Subscribe(vec![pattern.clone()])));
+    assert_eq!(ledger.done(), [Notice::Confirmed(2)]);
+    assert_eq!(ledger.members(&pattern).collect::<Vec<_>>(), [2]);
+}
+
+#[test]
 fn messages_reach_those_who_wait_too() {
     let mut ledger = up();
-    ledger.join(b"a", 1);
-    assert_eq!(ledger.members(b"a").collect::<Vec<_>>(), [1]);
-    assert_eq!(ledger.members(b"b").count(), 0);
+    ledger.join(&channel("a"), 1);
+    assert_eq!(ledger.members(&channel("a")).collect::<Vec<_>>(), [1]);
+    assert_eq!(ledger.members(&channel("b")).count(), 0);
 }
 
 #[test]
 fn after_a_reconnection_open_responses_are_told_and_newcomers_confirmed() {
     let mut ledger = up();
-    ledger.join(b"a", 1);
+    ledger.join(&channel("a"), 1);
     ledger.next_order();
     ledger.done();
     assert_eq!(ledger.disconnected(), []);
-    assert_eq!(ledger.join(b"a", 2), Some(Notice::Refused(2)));
+    assert_eq!(ledger.join(&channel("a"), 2), Some(Notice::Refused(2)));
     ledger.connecting();
-    assert_eq!(ledger.join(b"a", 3), None);
+    assert_eq!(ledger.join(&channel("a"), 3), None);
     assert_eq!(ledger.next_order(), None);
     ledger.connected();
     assert_eq!(ledger.next_order(), subscribe(&["a"]));
@@ -126,7 +143,7 @@ fn after_a_reconnection_open_responses_are_told_and_newcomers_confirmed() {
 #[test]
 fn a_lost_connection_refuses_those_who_wait() {
     let mut ledger = up();
-    ledger.join(b"a", 1);
+    ledger.join(&channel("a"), 1);
     ledger.next_order();
     assert_eq!(ledger.disconnected(), [Notice::Refused(1)]);
     assert!(ledger.entries.is_empty());
@@ -137,8 +154,8 @@ fn a_lost_connection_refuses_those_who_wait() {
 #[test]
 fn a_refused_channel_does_not_refuse_its_neighbours() {
     let mut ledger = up();
-    ledger.join(b"a", 1);
-    ledger.join(b"b", 2);
+    ledger.join(&channel("a"), 1);
+    ledger.join(&channel("b"), 2);
     assert_eq!(ledger.next_order(), subscribe(&["a", "b"]));
     assert_eq!(ledger.refused(), []);
     assert_eq!(ledger.next_order(), subscribe(&["a"]));
@@ -150,12 +167,12 @@ fn a_refused_channel_does_not_refuse_its_neighbours() {
 #[test]
 fn only_open_responses_are_counted() {
     let mut ledger = up();
-    ledger.join(b"a", 1);
-    ledger.join(b"a", 2);
+    ledger.join(&channel("a"), 1);
+    ledger.join(&channel("a"), 2);
     assert!(ledger.counts().is_empty());
     ledger.next_order();
     ledger.done();
-    assert_eq!(ledger.counts(), BTreeMap::from([("a".to_owned(), 2)]));
+    assert_eq!(ledger.counts(), BTreeMap::from([(channel("a"), 2)]));
 }
 
 #[derive(Debug, Clone)]
@@ -172,7 +189,7 @@ enum Event {
 
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
-        4 => (0_u8..3).prop_map(Event::Join),
+        4 => (0_u8..4).prop_map(Event::Join),
         3 => any::<prop::sample::Index>().prop_map(Event::Leave),
         4 => Just(Event::Order),
         4 => Just(Event::Done),
@@ -186,10 +203,10 @@ fn event() -> impl Strategy<Value = Event> {
 /// The ledger beside a Redis that does what it is told, and the members that are still there.
 struct World {
     ledger: Ledger,
-    redis: BTreeSet<Channel>,
+    redis: BTreeSet<Topic>,
     order: Option<Order>,
     up: bool,
-    members: BTreeMap<MemberId, Channel>,
+    members: BTreeMap<MemberId, Topic>,
     next: MemberId,
 }
 
@@ -198,8 +215,9 @@ impl World {
         let notices = match event {
             Event::Join(channel) => {
                 self.next += 1;
-                self.members.insert(self.next, vec![*channel]);
-                self.ledger.join(&[*channel], self.next).into_iter().collect()
+                let topic = if *channel < 2 { Topic::Channel(vec![*channel]) } else { Topic::Pattern(vec![*channel]) };
+                self.members.insert(self.next, topic.clone());
+                self.ledger.join(&topic, self.next).into_iter().collect()
             }
             Event::Leave(which) if !self.members.is_empty() => {
                 let member = *which.get(&self.members.keys().copied().collect::<Vec<_>>());
@@ -272,7 +290,7 @@ proptest! {
             world.apply(&Event::Order);
             world.apply(&Event::Done);
         }
-        let wanted: BTreeSet<Channel> = world.members.values().cloned().collect();
+        let wanted: BTreeSet<Topic> = world.members.values().cloned().collect();
         prop_assert_eq!(&world.redis, &wanted);
         prop_assert_eq!(world.ledger.entries.len(), wanted.len());
         let open: usize = world.ledger.counts().values().sum();

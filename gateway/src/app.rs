@@ -1,0 +1,224 @@
+//! What all requests share: tokens, limits, and the connections of each user.
+
+use crate::access::{Access, Grant, Rights};
+use crate::config::{Config, ConfigError};
+use crate::cors::Cors;
+use crate::fanout::{Fanout, Topic};
+use crate::metrics::{Gauges, Metrics};
+use crate::monitor::MAX_MONITORS;
+use crate::target::{Credentials, Target};
+use crate::upstream::Upstream;
+use redis_rest::refusal::no_permission;
+use redis_rest::{Args, Reply};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// What the routes share.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) access: Access,
+    pub(crate) cors: Cors,
+    pub(crate) limits: Limits,
+    pub(crate) requests: Seats,
+    pub(crate) subscriptions: Seats,
+    pub(crate) monitors: Seats,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) access_log: bool,
+    backends: Vec<LazyBackend>,
+}
+
+/// Sizes of requests and answers.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    pub(crate) request_bytes: usize,
+    pub(crate) response_bytes: usize,
+    pub(crate) commands: usize,
+}
+
+/// One user's ways to Redis.
+#[derive(Debug)]
+pub(crate) struct Backend {
+    pub(crate) target: Target,
+    pub(crate) upstream: Upstream,
+    pub(crate) fanout: Fanout,
+    user: Option<String>,
+}
+
+#[derive(Debug)]
+struct LazyBackend {
+    target: Target,
+    user: Option<String>,
+    response_timeout: Duration,
+    started: OnceLock<Backend>,
+}
+
+impl LazyBackend {
+    fn get(&self, metrics: &Arc<Metrics>) -> &Backend {
+        self.started.get_or_init(|| {
+            let upstream = Upstream::spawn(self.target.clone(), self.response_timeout, Arc::clone(metrics));
+            let fanout = Fanout::spawn(self.target.clone(), Arc::clone(metrics), upstream.suspect());
+            Backend { target: self.target.clone(), upstream, fanout, user: self.user.clone() }
+        })
+    }
+}
+
+impl App {
+    /// Begins to connect the user of `REDIS_URL`; the others when they are asked for.
+    pub(crate) fn new(config: &Config) -> Result<Self, ConfigError> {
+        let (address, extras) = config.redis()?;
+        let users = config.user_tokens()?;
+        let response_timeout = config.response_timeout();
+        let backend = |credentials: Option<&Credentials>| {
+            let target = Target::new(&address, credentials, &extras, response_timeout);
+            let target = target.map_err(|error| ConfigError::Redis(error.into()))?;
+            let user = credentials.and_then(|credentials| credentials.user.clone());
+            Ok(LazyBackend { target, user, response_timeout, started: OnceLock::new() })
+        };
+        let credentials = users.iter().map(|user| Some(&user.credentials));
+        let app = Self {
+            access: Access::new(&config.token, config.read_only_token.as_ref(), &users),
+            cors: Cors { allowed: config.allowed_origins.clone() },
+            limits: Limits {
+                request_bytes: config.max_request_bytes,
+                response_bytes: config.max_response_bytes,
+                commands: config.max_commands,
+            },
+            requests: Seats::new(config.max_requests),
+            subscriptions: Seats::new(config.max_subscriptions),
+            monitors: Seats::new(MAX_MONITORS),
+            metrics: Arc::default(),
+            access_log: config.access_log,
+            backends: [None].into_iter().chain(credentials).map(backend).collect::<Result<_, ConfigError>>()?,
+        };
+        app.main();
+        Ok(app)
+    }
+
+    /// The ways of the token's user.
+    pub(crate) fn backend(&self, grant: Grant) -> &Backend {
+        self.backends[grant.backend].get(&self.metrics) // A grant's place is one of the list it was made with.
+    }
+
+    /// The ways of the user in `REDIS_URL`.
+    fn main(&self) -> &Backend {
+        self.backends[0].get(&self.metrics) // The first is always there.
+    }
+
+    fn started(&self) -> impl Iterator<Item = &Backend> {
+        self.backends.iter().filter_map(|backend| backend.started.get())
+    }
+
+    /// Whether Redis answers, on both connections.
+    ///
+    /// # Errors
+    /// The reason why not.
+    pub(crate) fn readiness(&self) -> Result<(), String> {
+        let main = self.main();
+        main.upstream.status()?;
+        if main.fanout.is_connected() { Ok(()) } else { Err("no connection to Redis to subscribe on".to_owned()) }
+    }
+
+    /// Open responses a topic, of all users.
+    pub(crate) async fn topics(&self) -> BTreeMap<Topic, usize> {
+        let mut topics = BTreeMap::new();
+        for backend in self.started() {
+            for (topic, count) in backend.fanout.counts().await {
+                *topics.entry(topic).or_default() += count;
+            }
+        }
+        topics
+    }
+
+    /// What is read at the moment of asking.
+    pub(crate) async fn gauges(&self) -> Gauges {
+        let topics = self.topics().await;
+        Gauges {
+            subscriptions: topics.values().sum(),
+            topics: topics.len(),
+            monitors: self.monitors.taken(),
+            requests: self.requests.taken(),
+            redis_up: self.readiness().is_ok(),
+        }
+    }
+
+    /// Ends all streams, for good.
+    pub(crate) fn close(&self) {
+        self.started().for_each(|backend| backend.fanout.close());
+    }
+}
+
+impl Backend {
+    /// Whether the user may hear every command. Redis would accept the connection all the same, and stay silent.
+    ///
+    /// # Errors
+    /// The refusal, in Redis' words.
+    pub(crate) async fn may_monitor(&self, rights: Rights) -> Result<(), String> {
+        let refused = || Err(no_permission("monitor"));
+        if rights == Rights::Read {
+            return refused();
+        }
+        let Some(user) = &self.user else { return Ok(()) };
+        let question: Args = ["ACL", "DRYRUN", user, "MONITOR"].iter().map(|word| word.as_bytes().to_vec()).collect();
+        match self.upstream.run(question, Rights::All).await {
+            Ok(Reply::Status(ok)) if ok == "OK" => Ok(()),
+            // Who may not even ask has no such right, either.
+            _ => refused(),
+        }
+    }
+}
+
+/// Places that are limited in number.
+#[derive(Debug)]
+pub(crate) struct Seats {
+    taken: Arc<AtomicUsize>,
+    limit: usize,
+}
+
+/// A place that is taken, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Held(Arc<AtomicUsize>);
+
+impl Seats {
+    fn new(limit: usize) -> Self {
+        Self { taken: Arc::default(), limit }
+    }
+
+    /// Takes a place; `None`: there is none.
+    pub(crate) fn enter(&self) -> Option<Held> {
+        let held = Held(Arc::clone(&self.taken));
+        // Counted first, so that the place goes back by the same way when it was one too many.
+        let before = self.taken.fetch_add(1, Ordering::Relaxed);
+        (before < self.limit).then_some(held)
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_free_again_when_it_was_left() {
+        let seats = Seats::new(2);
+        let (first, second) = (seats.enter(), seats.enter());
+        assert!(first.is_some() && second.is_some() && seats.enter().is_none());
+        assert_eq!(seats.taken(), 2);
+        drop(first);
+        assert!(seats.enter().is_some());
+    }
+}
