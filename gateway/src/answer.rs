@@ -4,8 +4,6 @@ use crate::body::Body;
 use crate::fanout::SubscribeError;
 use crate::upstream::Unavailable;
 use bytes::Bytes;
-use futures::StreamExt;
-use futures::stream::Stream;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use redis_rest::request::RequestError;
@@ -68,8 +66,8 @@ pub(crate) fn several(replies: &[Reply], format: Format) -> Response<Body> {
 }
 
 /// A stream of server-sent events.
-pub(crate) fn events(events: impl Stream<Item = Bytes> + Send + 'static) -> Response<Body> {
-    let mut response = response(StatusCode::OK, "text/event-stream", Body::Stream(events.boxed()));
+pub(crate) fn events(events: Body) -> Response<Body> {
+    let mut response = response(StatusCode::OK, "text/event-stream", events);
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
     // Asks nginx and its like to pass each event on as it comes.

@@ -3,15 +3,15 @@
 use crate::access::{Access, Grant, Rights};
 use crate::config::{Config, ConfigError};
 use crate::cors::Cors;
-use crate::fanout::{Fanout, Topic};
+use crate::fanout::{Crowd, Fanout, Topic};
 use crate::metrics::{Gauges, Metrics};
 use crate::monitor::MAX_MONITORS;
+use crate::seats::Seats;
 use crate::target::{Credentials, Target};
 use crate::upstream::Upstream;
 use redis_rest::refusal::no_permission;
 use redis_rest::{Args, Reply};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ pub(crate) struct App {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) access_log: bool,
     backends: Vec<LazyBackend>,
+    crowd: Crowd,
 }
 
 /// Sizes of requests and answers.
@@ -55,10 +56,11 @@ struct LazyBackend {
 }
 
 impl LazyBackend {
-    fn get(&self, metrics: &Arc<Metrics>) -> &Backend {
+    fn get(&self, metrics: &Arc<Metrics>, crowd: &Crowd) -> &Backend {
         self.started.get_or_init(|| {
             let upstream = Upstream::spawn(self.target.clone(), self.response_timeout, Arc::clone(metrics));
-            let fanout = Fanout::spawn(self.target.clone(), Arc::clone(metrics), upstream.suspect());
+            let (metrics, crowd) = (Arc::clone(metrics), crowd.clone());
+            let fanout = Fanout::spawn(self.target.clone(), metrics, crowd, upstream.suspect());
             Backend { target: self.target.clone(), upstream, fanout, user: self.user.clone() }
         })
     }
@@ -66,7 +68,7 @@ impl LazyBackend {
 
 impl App {
     /// Begins to connect the user of `REDIS_URL`; the others when they are asked for.
-    pub(crate) fn new(config: &Config) -> Result<Self, ConfigError> {
+    pub(crate) fn new(config: &Config, crowd: Crowd) -> Result<Self, ConfigError> {
         let (address, extras) = config.redis()?;
         let users = config.user_tokens()?;
         let response_timeout = config.response_timeout();
@@ -91,6 +93,7 @@ impl App {
             metrics: Arc::default(),
             access_log: config.access_log,
             backends: [None].into_iter().chain(credentials).map(backend).collect::<Result<_, ConfigError>>()?,
+            crowd,
         };
         app.main();
         Ok(app)
@@ -98,12 +101,12 @@ impl App {
 
     /// The ways of the token's user.
     pub(crate) fn backend(&self, grant: Grant) -> &Backend {
-        self.backends[grant.backend].get(&self.metrics) // A grant's place is one of the list it was made with.
+        self.backends[grant.backend].get(&self.metrics, &self.crowd) // A grant's place is one of the list it was made with.
     }
 
     /// The ways of the user in `REDIS_URL`.
     fn main(&self) -> &Backend {
-        self.backends[0].get(&self.metrics) // The first is always there.
+        self.backends[0].get(&self.metrics, &self.crowd) // The first is always there.
     }
 
     fn started(&self) -> impl Iterator<Item = &Backend> {
@@ -166,59 +169,5 @@ impl Backend {
             // Who may not even ask has no such right, either.
             _ => refused(),
         }
-    }
-}
-
-/// Places that are limited in number.
-#[derive(Debug)]
-pub(crate) struct Seats {
-    taken: Arc<AtomicUsize>,
-    limit: usize,
-}
-
-/// A place that is taken, until it is dropped.
-#[derive(Debug)]
-pub(crate) struct Held(Arc<AtomicUsize>);
-
-impl Seats {
-    fn new(limit: usize) -> Self {
-        Self { taken: Arc::default(), limit }
-    }
-
-    /// Takes a place; `None`: there is none.
-    pub(crate) fn enter(&self) -> Option<Held> {
-        let held = Held(Arc::clone(&self.taken));
-        // Counted first, so that the place goes back by the same way when it was one too many.
-        let before = self.taken.fetch_add(1, Ordering::Relaxed);
-        (before < self.limit).then_some(held)
-    }
-
-    pub(crate) fn limit(&self) -> usize {
-        self.limit
-    }
-
-    fn taken(&self) -> usize {
-        self.taken.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_is_free_again_when_it_was_left() {
-        let seats = Seats::new(2);
-        let (first, second) = (seats.enter(), seats.enter());
-        assert!(first.is_some() && second.is_some() && seats.enter().is_none());
-        assert_eq!(seats.taken(), 2);
-        drop(first);
-        assert!(seats.enter().is_some());
     }
 }

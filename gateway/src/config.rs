@@ -60,7 +60,13 @@ pub struct Config {
     /// unix:///path?db=0&user=…&pass=… for a socket. A master that sentinels name:
     /// redis-sentinel://[user:password@]host:port,host:port[/database]#NAME. A cluster:
     /// redis-cluster://[user:password@]host:port,host:port. For TLS: rediss-sentinel://, rediss-cluster://.
-    #[arg(long, env = "REDIS_URL", default_value = "redis://localhost:6379", hide_env_values = true, help_heading = "Redis")]
+    #[arg(
+        long,
+        env = "REDIS_URL",
+        default_value = "redis://localhost:6379",
+        hide_env_values = true,
+        help_heading = "Redis"
+    )]
     pub redis_url: Secret,
 
     /// Certificate authority (PEM) that Redis' certificate must be of, instead of the system's.
@@ -89,7 +95,14 @@ pub struct Config {
 
     /// The token that clients present as `Authorization: Bearer …`: all commands of the user in REDIS_URL. Better set by
     /// the environment than seen in a process list.
-    #[arg(long, env = "GATEWAY_TOKEN", default_value = "", hide_default_value = true, hide_env_values = true, help_heading = "Access")]
+    #[arg(
+        long,
+        env = "GATEWAY_TOKEN",
+        default_value = "",
+        hide_default_value = true,
+        hide_env_values = true,
+        help_heading = "Access"
+    )]
     pub token: Secret,
 
     /// A second token, for reading only: commands in Redis' category @read that are not @dangerous, and subscriptions.

@@ -3,10 +3,10 @@
 
 use crate::catalogue::Catalogue;
 use crate::metrics::Metrics;
-use crate::target::{CONNECT_TIMEOUT, Link, Target};
+use crate::target::{Link, Target};
 use redis::aio::ConnectionLike;
-use redis_rest::Reply;
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
+use redis_rest::Reply;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
@@ -165,19 +165,27 @@ pub(crate) async fn keep_connected(
 }
 
 async fn connect(target: &Target, response_timeout: Duration) -> Result<Connection, String> {
-    let link = timeout(CONNECT_TIMEOUT, target.connect(response_timeout))
+    let link = timeout(target.connect_timeout(), target.connect(response_timeout))
         .await
-        .map_err(|_| format!("no connection within {CONNECT_TIMEOUT:?}"))?
+        .map_err(|_| format!("no connection within {:?}", target.connect_timeout()))?
         .map_err(|error| error.to_string())?;
     let connection = Connection { link, catalogue: Catalogue::default() };
-    // A server that still loads its data accepts connections and answers everything with an error.
-    ping(&connection).await.map(|()| connection)
+    // A server that still loads its data accepts connections and answers everything with an error. Of a cluster some
+    // nodes may be away while others serve.
+    if matches!(connection.link, Link::Server(_)) {
+        ping(&connection).await?;
+    }
+    Ok(connection)
 }
 
 /// Returns with the reason when the connection is no longer good for requests.
 async fn lost(connection: Connection, suspect: &Notify) -> String {
     loop {
         suspect.notified().await;
+        // The library itself finds nodes that come and go; a connection made anew would cut off those that are well.
+        if matches!(connection.link, Link::Cluster(_)) {
+            continue;
+        }
         if let Err(reason) = ping(&connection).await {
             return reason;
         }

@@ -4,19 +4,23 @@
 //! another, and each is dealt with at once, so that nothing waits for anything inside. A message is encoded
 //! once; all its subscribers get the same bytes.
 
+mod crowd;
 mod ledger;
 mod link;
 pub(crate) mod mailbox;
 mod switchboard;
 
 use crate::metrics::Metrics;
+use crate::seats::Held;
 use crate::target::Target;
 use bytes::Bytes;
+pub(crate) use crowd::Crowd;
 use futures::{Stream, StreamExt};
 use ledger::MemberId;
 pub use ledger::Topic;
 use redis_rest::{Frame, subscribe};
 use std::collections::BTreeMap;
+use std::net::TcpStream;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -44,8 +48,13 @@ pub struct Fanout {
 
 #[derive(Debug, Default)]
 struct Shared {
-    last_id: AtomicU64,
     connected: AtomicBool,
+}
+
+/// The number of the next subscriber, unique in the process: the crowd is one for all users.
+fn next_id() -> MemberId {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// Why there is no subscription.
@@ -63,29 +72,30 @@ pub enum SubscribeError {
 impl Fanout {
     /// Starts the task that owns all subscriptions. It ends with [`Fanout::close`]. `suspect` is told when its
     /// connection is lost.
-    pub fn spawn(target: Target, metrics: Arc<Metrics>, suspect: Arc<Notify>) -> Self {
+    pub(crate) fn spawn(target: Target, metrics: Arc<Metrics>, crowd: Crowd, suspect: Arc<Notify>) -> Self {
         let (requests, inbox) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared::default());
         let reports = link::spawn(target, Arc::clone(&metrics), suspect);
-        tokio::spawn(Switchboard::new(metrics, Arc::clone(&shared)).run(inbox, reports));
+        tokio::spawn(Switchboard::new(metrics, crowd, Arc::clone(&shared)).run(inbox, reports));
         Self { requests, shared }
     }
 
-    /// Subscribes to a topic. Returns when Redis has confirmed; a stream that opens is subscribed.
+    /// Subscribes to a topic. Returns when Redis has confirmed; a stream that opens is subscribed. `held` is dropped with
+    /// the subscription.
     ///
     /// # Errors
     /// [`SubscribeError`] tells whether to ask again.
-    pub async fn subscribe(&self, topic: Topic) -> Result<Subscription, SubscribeError> {
-        let id = self.shared.last_id.fetch_add(1, Ordering::Relaxed);
+    pub async fn subscribe(&self, topic: Topic, held: Held) -> Result<Subscription, SubscribeError> {
+        let id = next_id();
         let (sender, mailbox) = mailbox::mailbox(MAILBOX_BYTES);
         // First in the mailbox, before Redis can have sent anything. An empty mailbox takes every piece.
         let _ = sender.push(opening(&topic));
         let (confirm, confirmed) = oneshot::channel();
         // Made before anything is awaited: a client that goes while it waits leaves like any other.
-        let leave = Leave { requests: self.requests.clone(), topic: topic.clone(), id };
+        let leave = Leave { requests: self.requests.clone(), id };
         let _ = self.requests.send(Request::Join { id, topic, mailbox: sender, confirm });
         match timeout(SUBSCRIBE_TIMEOUT, confirmed).await {
-            Ok(Ok(outcome)) => outcome.map(|()| Subscription { mailbox, _leave: leave }),
+            Ok(Ok(outcome)) => outcome.map(|()| Subscription { mailbox, leave, held }),
             // Too late, or the task has ended because the gateway stops.
             Ok(Err(_)) | Err(_) => Err(SubscribeError::Unavailable),
         }
@@ -113,7 +123,17 @@ impl Fanout {
 #[derive(Debug)]
 pub struct Subscription {
     mailbox: mailbox::Receiver,
-    _leave: Leave,
+    leave: Leave,
+    held: Held,
+}
+
+impl Subscription {
+    /// Goes on behind an answer that has been read: everything from now on is written to the socket, `head` first.
+    pub(crate) fn hand_over(self, socket: TcpStream, head: Bytes) {
+        let Self { mailbox, leave, held } = self;
+        let _ = leave.requests.send(Request::Adopt { id: leave.id, mailbox, socket, head, held });
+        // Dropping `leave` now says what the switchboard does not heed: from here on the socket tells who leaves.
+    }
 }
 
 impl Stream for Subscription {
@@ -127,13 +147,12 @@ impl Stream for Subscription {
 #[derive(Debug)]
 struct Leave {
     requests: mpsc::UnboundedSender<Request>,
-    topic: Topic,
     id: MemberId,
 }
 
 impl Drop for Leave {
     fn drop(&mut self) {
-        let _ = self.requests.send(Request::Leave { id: self.id, topic: self.topic.clone() });
+        let _ = self.requests.send(Request::Leave { id: self.id });
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Metrics {
     pub messages: Counter,
     /// Messages handed to subscribers: messages × those who hear them.
     pub deliveries: Counter,
+    /// Messages that went to nobody, because those before could not be written fast enough.
+    pub dropped: Counter,
     /// Subscribers closed because they did not keep up.
     pub slow_closed: Counter,
     /// Connections made to Redis, the first ones included.
@@ -93,6 +95,11 @@ impl Metrics {
             ("commands_total", "Commands sent to Redis", &self.commands),
             ("messages_total", "Messages that came from Redis", &self.messages),
             ("deliveries_total", "Messages handed to subscribers", &self.deliveries),
+            (
+                "dropped_total",
+                "Messages dropped, and subscribers told so, because writing could not keep up",
+                &self.dropped,
+            ),
             ("slow_closed_total", "Subscribers closed because they did not keep up", &self.slow_closed),
             ("redis_connections_total", "Connections made to Redis", &self.redis_connections),
         ];

@@ -4,7 +4,7 @@
 
 use crate::fanout::mailbox::mailbox;
 use crate::fanout::{KEEP_ALIVE, MAILBOX_BYTES};
-use crate::target::{CONNECT_TIMEOUT, Target};
+use crate::target::Target;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use redis_rest::subscribe::KEEP_ALIVE_BYTES;
@@ -24,7 +24,7 @@ pub(crate) async fn monitor<H: Send + 'static>(
     target: &Target,
     held: H,
 ) -> Result<impl Stream<Item = Bytes> + Send + 'static, String> {
-    let connecting = timeout(CONNECT_TIMEOUT, target.monitor()).await;
+    let connecting = timeout(target.connect_timeout(), target.monitor()).await;
     let monitor = connecting.map_err(|_| "no connection in time".to_owned())?.map_err(|error| error.to_string())?;
     let (sender, receiver) = mailbox(MAILBOX_BYTES);
     let _ = sender.push(OPENING.into());

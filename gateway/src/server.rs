@@ -3,6 +3,7 @@
 use crate::admin;
 use crate::app::App;
 use crate::config::{Config, ConfigError};
+use crate::fanout::Crowd;
 use crate::listener::Listener;
 use crate::tls::{Tls, TlsError};
 use std::future::Future;
@@ -36,6 +37,9 @@ pub enum StartError {
     /// The certificate is not usable.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The threads for subscribers cannot be started.
+    #[error("cannot start a thread: {0}")]
+    Threads(#[source] std::io::Error),
     /// An address cannot be served on.
     #[error("{variable}: cannot listen on {address}: {source}. Choose a free address, or port 0")]
     Listen {
@@ -63,7 +67,8 @@ impl Gateway {
             Some(address) => Some(bind("GATEWAY_ADMIN_LISTEN", address).await?),
             None => None,
         };
-        let app = Arc::new(App::new(config)?);
+        let crowd = Crowd::spawn(crowd_threads()).map_err(StartError::Threads)?;
+        let app = Arc::new(App::new(config, crowd)?);
         Ok(Self { app, rest, tls, admin, drain: config.response_timeout() + SHUTDOWN_MARGIN })
     }
 
@@ -99,6 +104,11 @@ impl Gateway {
             tracing::warn!("some requests did not finish in time");
         }
     }
+}
+
+/// A thread a processor: an event for many is on its way to all of them as soon as can be.
+fn crowd_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 async fn bind(variable: &'static str, address: SocketAddr) -> Result<Listener, StartError> {

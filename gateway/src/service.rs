@@ -2,7 +2,7 @@
 
 use crate::access::Grant;
 use crate::answer::{self, Format, METHODS, Refusal};
-use crate::app::{App, Held};
+use crate::app::App;
 use crate::body::Body;
 use crate::cors;
 use crate::fanout::Topic;
@@ -146,8 +146,7 @@ async fn open(app: &App, grant: Grant, asked: Asked, body: Incoming) -> Result<R
         Asked::Topic(topic) => {
             let limit = app.subscriptions.limit();
             let held = app.subscriptions.enter().ok_or(Refusal::TooManySubscriptions { limit })?;
-            let subscription = backend.fanout.subscribe(topic).await?;
-            Ok(answer::events(holding(held, subscription)))
+            Ok(answer::events(Body::Events(backend.fanout.subscribe(topic, held).await?)))
         }
         Asked::Monitor => {
             backend.may_monitor(grant.rights).await.map_err(Refusal::Bad)?;
@@ -157,17 +156,9 @@ async fn open(app: &App, grant: Grant, asked: Asked, body: Incoming) -> Result<R
                 tracing::warn!(reason, "no connection to monitor on");
                 Refusal::Unavailable(crate::upstream::Unavailable::NotConnected)
             })?;
-            Ok(answer::events(lines))
+            Ok(answer::events(Body::Stream(lines.boxed())))
         }
     }
-}
-
-/// The stream, and with it its place among those that are open.
-fn holding<S: futures::Stream>(held: Held, stream: S) -> impl futures::Stream<Item = S::Item> {
-    stream.map(move |piece| {
-        let _ = &held;
-        piece
-    })
 }
 
 fn bounded(app: &App, response: Response<Body>) -> Result<Response<Body>, Refusal> {
@@ -305,9 +296,8 @@ mod tests {
 
     #[test]
     fn a_request_keeps_a_usable_id_of_its_client() {
-        let id = |value: &'static str| {
-            request_id(&[(REQUEST_ID, HeaderValue::from_static(value))].into_iter().collect())
-        };
+        let id =
+            |value: &'static str| request_id(&[(REQUEST_ID, HeaderValue::from_static(value))].into_iter().collect());
         assert_eq!(id("abc-1"), "abc-1");
         assert_ne!(id("a b"), "a b");
         assert_ne!(id(""), "");

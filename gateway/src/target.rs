@@ -13,6 +13,7 @@ use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo,
     ProtocolVersion, RedisResult, TlsCertificates, TlsMode,
 };
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -150,7 +151,7 @@ impl Credentials {
     fn parse(text: &str) -> Result<Self, AddressError> {
         let decode = |part: &str| {
             let text = percent_decode_str(part).decode_utf8();
-            text.map(|text| text.into_owned()).map_err(|_| AddressError::Nodes("user or password is not UTF-8"))
+            text.map(Cow::into_owned).map_err(|_| AddressError::Nodes("user or password is not UTF-8"))
         };
         let (user, password) = text.split_once(':').map_or((text, None), |(user, rest)| (user, Some(rest)));
         let user = (!user.is_empty()).then(|| decode(user)).transpose()?;
@@ -248,6 +249,14 @@ impl Target {
         client.get_multiplexed_async_connection_with_config(&config).await.map(Link::Server)
     }
 
+    /// How long a connection may take to be made: sentinels and nodes that are away are found out one after the other.
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        match &*self.0 {
+            Kind::Server(_) => CONNECT_TIMEOUT,
+            Kind::Sentinel(_) | Kind::Cluster { .. } => 3 * CONNECT_TIMEOUT,
+        }
+    }
+
     /// A connection to subscribe on.
     pub(crate) async fn pubsub(&self) -> RedisResult<PubSub> {
         self.one_server().await?.get_async_pubsub().await
@@ -294,12 +303,7 @@ fn node_info(address: ConnectionAddr, nodes: &Nodes) -> RedisResult<ConnectionIn
     Ok(info.set_redis_settings(settings))
 }
 
-fn sentinel(
-    nodes: &Nodes,
-    master: &str,
-    user: Option<&Credentials>,
-    extras: &Extras,
-) -> RedisResult<SentinelClient> {
+fn sentinel(nodes: &Nodes, master: &str, user: Option<&Credentials>, extras: &Extras) -> RedisResult<SentinelClient> {
     let mut builder = SentinelClientBuilder::new(nodes.addresses(), master, SentinelServerType::Master)?
         .set_client_to_redis_db(nodes.database)
         .set_client_to_redis_protocol(ProtocolVersion::RESP2)

@@ -71,8 +71,7 @@ fn config(certificate: &PathBuf, key: &PathBuf) -> Result<ServerConfig, TlsError
     if chain.is_empty() {
         return Err(refuse("GATEWAY_TLS_CERT_FILE", "there is no certificate in it".to_owned()));
     }
-    let key = PrivateKeyDer::from_pem_file(key)
-        .map_err(|error| refuse("GATEWAY_TLS_KEY_FILE", error.to_string()))?;
+    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| refuse("GATEWAY_TLS_KEY_FILE", error.to_string()))?;
     let mut config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)

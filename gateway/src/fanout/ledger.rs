@@ -169,7 +169,9 @@ impl Ledger {
         while !alone && topics.len() < ORDER_TOPICS {
             let alike = self.waiting.front().is_some_and(|next| {
                 self.entries.get(next).is_some_and(|entry| {
-                    next.is_like(&topics[0]) && !entry.alone && if subscribe { entry.wants_subscribe() } else { entry.wants_unsubscribe() }
+                    next.is_like(&topics[0])
+                        && !entry.alone
+                        && if subscribe { entry.wants_subscribe() } else { entry.wants_unsubscribe() }
                 })
             });
             let Some(topic) = alike.then(|| self.waiting.pop_front()).flatten() else { break };

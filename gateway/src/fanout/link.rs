@@ -3,7 +3,7 @@
 use super::ledger::{Order, Topic};
 use crate::connection::{Backoff, server_error_text};
 use crate::metrics::Metrics;
-use crate::target::{CONNECT_TIMEOUT, Target};
+use crate::target::Target;
 use futures::future::{BoxFuture, Fuse, FusedFuture};
 use futures::{FutureExt, StreamExt};
 use redis::Msg;
@@ -57,7 +57,7 @@ async fn keep_connected(target: &Target, metrics: &Metrics, suspect: &Notify, re
     loop {
         // A report that nobody takes ends this task from outside.
         let _ = reports.send(Report::Connecting).await;
-        let reason = match timeout(CONNECT_TIMEOUT, target.pubsub()).await {
+        let reason = match timeout(target.connect_timeout(), target.pubsub()).await {
             Ok(Ok(pubsub)) => {
                 backoff = Backoff::default();
                 metrics.redis_connections.add(1);
@@ -67,7 +67,7 @@ async fn keep_connected(target: &Target, metrics: &Metrics, suspect: &Notify, re
                 reason
             }
             Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no connection within {CONNECT_TIMEOUT:?}"),
+            Err(_) => format!("no connection within {:?}", target.connect_timeout()),
         };
         tracing::warn!(reason, "no subscription connection to Redis");
         let _ = reports.send(Report::Disconnected).await;

@@ -33,6 +33,15 @@ pub(crate) struct Sender(Arc<Mutex<Shared>>);
 #[derive(Debug)]
 pub(crate) struct Receiver(Arc<Mutex<Shared>>);
 
+impl Receiver {
+    /// Everything that is in it, in one piece.
+    pub(super) fn take_all(self) -> Vec<u8> {
+        let mut shared = lock(&self.0);
+        shared.queued_bytes = 0;
+        shared.queue.drain(..).flatten().collect()
+    }
+}
+
 /// There is no room. The mailbox is closed and emptied: whoever does not read must not cost memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Overflow;

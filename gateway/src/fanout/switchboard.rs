@@ -1,24 +1,47 @@
 //! The task behind [`super::Fanout`]: carries what requests and Redis say to the ledger, and what the ledger
 //! says to mailboxes and Redis.
 
+use super::crowd::{self, Crowd, Loss, Report};
 use super::ledger::{Ledger, MemberId, Notice, Order, Topic};
-use super::link::Report;
-use super::mailbox::Sender;
+use super::link;
+use super::mailbox::{Receiver, Sender};
 use super::{KEEP_ALIVE, Shared, SubscribeError};
 use crate::metrics::Metrics;
-use bytes::Bytes;
+use crate::seats::Held;
+use bytes::{Bytes, BytesMut};
 use redis_rest::{Frame, subscribe};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, interval_at};
+use tokio::time::{Instant, interval_at, sleep};
+
+/// How soon it is looked at whether a crowd that was behind has caught up.
+const CATCH_UP: Duration = Duration::from_millis(50);
 
 /// What the HTTP side asks.
 #[derive(Debug)]
 pub(super) enum Request {
-    Join { id: MemberId, topic: Topic, mailbox: Sender, confirm: oneshot::Sender<Result<(), SubscribeError>> },
-    Leave { id: MemberId, topic: Topic },
+    Join {
+        id: MemberId,
+        topic: Topic,
+        mailbox: Sender,
+        confirm: oneshot::Sender<Result<(), SubscribeError>>,
+    },
+    /// Its answer is given up, and with it the mailbox.
+    Leave {
+        id: MemberId,
+    },
+    /// Its answer goes on in the crowd: what is in the mailbox, then all that comes.
+    Adopt {
+        id: MemberId,
+        mailbox: Receiver,
+        socket: TcpStream,
+        head: Bytes,
+        held: Held,
+    },
     Counts(oneshot::Sender<BTreeMap<Topic, usize>>),
     Close,
 }
@@ -26,9 +49,17 @@ pub(super) enum Request {
 /// One subscriber.
 struct Member {
     topic: Topic,
-    mailbox: Sender,
+    outlet: Outlet,
     /// Taken when Redis' answer is passed on.
     confirm: Option<oneshot::Sender<Result<(), SubscribeError>>>,
+}
+
+/// Where a subscriber's events go.
+enum Outlet {
+    /// To an answer that is written by a task of its own.
+    Mailbox(Sender),
+    /// To its socket.
+    Crowd { _held: Held },
 }
 
 pub(super) struct Switchboard {
@@ -37,45 +68,77 @@ pub(super) struct Switchboard {
     /// Where orders for the present connection go.
     orders: Option<mpsc::UnboundedSender<Order>>,
     metrics: Arc<Metrics>,
+    crowd: Crowd,
     shared: Arc<Shared>,
+    /// Told of what the crowd loses.
+    report: Report,
+    lost: mpsc::UnboundedReceiver<Loss>,
+    /// Topics of which an event was dropped because the crowd is behind: their subscribers are told when it no longer is.
+    dropped: HashSet<Topic>,
 }
 
 impl Switchboard {
-    pub(super) fn new(metrics: Arc<Metrics>, shared: Arc<Shared>) -> Self {
-        Self { ledger: Ledger::new(), members: HashMap::new(), orders: None, metrics, shared }
+    pub(super) fn new(metrics: Arc<Metrics>, crowd: Crowd, shared: Arc<Shared>) -> Self {
+        let (losses, lost) = mpsc::unbounded_channel();
+        let report = Arc::new(move |loss| {
+            // Nobody asks any more when the switchboard has ended.
+            let _ = losses.send(loss);
+        });
+        Self {
+            ledger: Ledger::new(),
+            members: HashMap::new(),
+            orders: None,
+            metrics,
+            crowd,
+            shared,
+            report,
+            lost,
+            dropped: HashSet::new(),
+        }
     }
 
     /// Runs until it is told to close, or nobody is left to ask anything.
     pub(super) async fn run(
         mut self,
         mut requests: mpsc::UnboundedReceiver<Request>,
-        mut reports: mpsc::Receiver<Report>,
+        mut reports: mpsc::Receiver<link::Report>,
     ) {
         let mut keep_alive = interval_at(Instant::now() + KEEP_ALIVE, KEEP_ALIVE);
         loop {
             tokio::select! {
                 request = requests.recv() => match request {
-                    None | Some(Request::Close) => return,
+                    None | Some(Request::Close) => return self.close_all(),
                     Some(request) => self.take_request(request),
                 },
                 Some(report) = reports.recv() => self.take_report(report),
+                Some(loss) = self.lost.recv() => self.take_loss(loss),
                 _ = keep_alive.tick() => self.keep_alive(),
+                () = sleep(CATCH_UP), if !self.dropped.is_empty() => self.catch_up(),
             }
             self.send_order();
         }
+    }
+
+    /// Mailboxes end with the members; sockets are told.
+    fn close_all(self) {
+        let sockets = self.members.iter().filter(|(_, member)| matches!(member.outlet, Outlet::Crowd { .. }));
+        sockets.for_each(|(id, _)| self.crowd.close(*id));
     }
 
     fn take_request(&mut self, request: Request) {
         match request {
             Request::Join { id, topic, mailbox, confirm } => {
                 let notice = self.ledger.join(&topic, id);
-                self.members.insert(id, Member { topic, mailbox, confirm: Some(confirm) });
+                let member = Member { topic, outlet: Outlet::Mailbox(mailbox), confirm: Some(confirm) };
+                self.members.insert(id, member);
                 self.notify(notice, None);
             }
-            Request::Leave { id, topic } => {
-                self.members.remove(&id);
-                self.ledger.leave(&topic, id);
+            Request::Leave { id } => {
+                if self.members.get(&id).is_some_and(|member| matches!(member.outlet, Outlet::Mailbox(_))) {
+                    self.remove(id);
+                }
             }
+            Request::Adopt { id, mailbox, socket, head, held } => self.adopt(id, mailbox, socket, head, held),
             Request::Counts(answer) => {
                 // Whoever asked may have gone.
                 let _ = answer.send(self.ledger.counts());
@@ -84,7 +147,40 @@ impl Switchboard {
         }
     }
 
-    fn take_report(&mut self, report: Report) {
+    /// In one turn, so that no event comes between what the mailbox holds and what goes to the socket.
+    fn adopt(&mut self, id: MemberId, mailbox: Receiver, socket: TcpStream, head: Bytes, held: Held) {
+        let Some(member) = self.members.get_mut(&id) else { return }; // Closed meanwhile; so is the socket.
+        member.outlet = Outlet::Crowd { _held: held };
+        let waiting = mailbox.take_all();
+        let mut first = BytesMut::from(head);
+        if !waiting.is_empty() {
+            first.extend_from_slice(&crowd::chunk(&waiting));
+        }
+        self.crowd.adopt(id, socket, first.freeze(), Arc::clone(&self.report));
+    }
+
+    fn take_loss(&mut self, loss: Loss) {
+        let (Loss::Gone(id) | Loss::Slow(id)) = loss;
+        let Some(member) = self.remove(id) else { return };
+        if matches!(loss, Loss::Slow(_)) {
+            self.note_slow(&member);
+        }
+    }
+
+    fn remove(&mut self, id: MemberId) -> Option<Member> {
+        let member = self.members.remove(&id)?;
+        self.ledger.leave(&member.topic, id);
+        Some(member)
+    }
+
+    fn note_slow(&self, member: &Member) {
+        self.metrics.slow_closed.add(1);
+        let topic = String::from_utf8_lossy(member.topic.name());
+        tracing::warn!(%topic, "closed a subscriber that does not keep up");
+    }
+
+    fn take_report(&mut self, report: link::Report) {
+        use link::Report;
         match report {
             Report::Connecting => self.ledger.connecting(),
             Report::Connected(orders) => {
@@ -116,14 +212,16 @@ impl Switchboard {
             match notice {
                 Notice::Confirmed(id) => self.answer(id, Ok(())),
                 Notice::Resubscribed(id) => {
-                    self.push(id, Bytes::from_static(subscribe::RESUBSCRIBED_BYTES.as_bytes()));
+                    self.send(&[id], &Bytes::from_static(subscribe::RESUBSCRIBED_BYTES.as_bytes()));
                 }
                 Notice::Refused(id) => {
                     let error =
                         refusal.map_or(SubscribeError::Unavailable, |words| SubscribeError::Refused(words.into()));
                     self.answer(id, Err(error));
-                    // Its mailbox goes with it, which ends the stream of one that was open.
-                    self.members.remove(&id);
+                    // Its mailbox goes with it, which ends the stream of one that was open; or its socket does.
+                    if self.members.remove(&id).is_some_and(|member| matches!(member.outlet, Outlet::Crowd { .. })) {
+                        self.crowd.close(id);
+                    }
                 }
             }
         }
@@ -146,34 +244,61 @@ impl Switchboard {
             }
         };
         let event = Bytes::from(frame);
+        // Redis gives up on a subscriber that falls behind; here the others would pay for it, so that the event goes, and
+        // all are told that something is missing: it is the same to them as a subscription that was lost and made anew.
+        if self.crowd.is_behind() {
+            self.metrics.dropped.add(1);
+            self.dropped.insert(topic.clone());
+            return;
+        }
+        self.catch_up();
         let members: Vec<MemberId> = self.ledger.members(topic).collect();
         self.metrics.deliveries.add(members.len());
-        for id in members {
-            self.push(id, event.clone());
+        self.send(&members, &event);
+    }
+
+    /// Queues an event for subscribers; one without room is closed.
+    fn send(&mut self, ids: &[MemberId], event: &Bytes) {
+        let (mut in_crowd, mut slow) = (Vec::new(), Vec::new());
+        for id in ids {
+            match self.members.get(id).map(|member| &member.outlet) {
+                Some(Outlet::Crowd { .. }) => in_crowd.push(*id),
+                Some(Outlet::Mailbox(mailbox)) if mailbox.push(event.clone()).is_err() => slow.push(*id),
+                _ => {}
+            }
+        }
+        if !in_crowd.is_empty() {
+            self.crowd.write(in_crowd, event);
+        }
+        for id in slow {
+            if let Some(member) = self.remove(id) {
+                self.note_slow(&member);
+            }
         }
     }
 
-    /// Queues a piece for a subscriber; one without room is closed.
-    fn push(&mut self, id: MemberId, piece: Bytes) {
-        let fits = self.members.get(&id).is_none_or(|member| member.mailbox.push(piece).is_ok());
-        if fits {
+    /// Tells those who have missed something, if there is room for it by now.
+    fn catch_up(&mut self) {
+        if self.dropped.is_empty() || self.crowd.is_behind() {
             return;
         }
-        if let Some(member) = self.members.remove(&id) {
-            self.ledger.leave(&member.topic, id);
-            self.metrics.slow_closed.add(1);
-            let topic = String::from_utf8_lossy(member.topic.name());
-            tracing::warn!(%topic, "closed a subscriber that does not keep up");
+        for topic in std::mem::take(&mut self.dropped) {
+            let members: Vec<MemberId> = self.ledger.members(&topic).collect();
+            self.send(&members, &Bytes::from_static(subscribe::RESUBSCRIBED_BYTES.as_bytes()));
         }
     }
 
     /// Who has something unread needs no sign of life, and one that does not read gets none.
     fn keep_alive(&mut self) {
         let comment = Bytes::from_static(subscribe::KEEP_ALIVE_BYTES.as_bytes());
-        for member in self.members.values().filter(|member| member.mailbox.is_empty()) {
-            // An empty mailbox has room for a comment.
-            let _ = member.mailbox.push(comment.clone());
+        for member in self.members.values() {
+            match &member.outlet {
+                // An empty mailbox has room for a comment.
+                Outlet::Mailbox(mailbox) if mailbox.is_empty() => drop(mailbox.push(comment.clone())),
+                _ => {}
+            }
         }
+        self.crowd.keep_alive(&self.report, &comment);
     }
 
     fn send_order(&mut self) {
@@ -188,7 +313,7 @@ impl Switchboard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fanout::mailbox::{Receiver, mailbox};
+    use crate::fanout::mailbox::mailbox;
     use futures::{FutureExt, StreamExt};
 
     fn topic() -> Topic {
@@ -198,7 +323,7 @@ mod tests {
     /// A switchboard with this test in the place of HTTP and of Redis.
     struct Rig {
         requests: mpsc::UnboundedSender<Request>,
-        reports: mpsc::Sender<Report>,
+        reports: mpsc::Sender<link::Report>,
         orders: mpsc::UnboundedReceiver<Order>,
     }
 
@@ -206,9 +331,9 @@ mod tests {
         async fn connected() -> Self {
             let (requests, inbox) = mpsc::unbounded_channel();
             let (reports, outbox) = mpsc::channel(8);
-            tokio::spawn(Switchboard::new(Arc::default(), Arc::default()).run(inbox, outbox));
+            tokio::spawn(Switchboard::new(Arc::default(), Crowd::spawn(1).unwrap(), Arc::default()).run(inbox, outbox));
             let (sender, orders) = mpsc::unbounded_channel();
-            reports.send(Report::Connected(sender)).await.unwrap();
+            reports.send(link::Report::Connected(sender)).await.unwrap();
             Self { requests, reports, orders }
         }
 
@@ -217,7 +342,7 @@ mod tests {
             let (confirm, confirmed) = oneshot::channel();
             self.requests.send(Request::Join { id, topic: topic(), mailbox: sender, confirm }).unwrap();
             assert_eq!(self.orders.recv().await, Some(Order::Subscribe(vec![topic()])));
-            self.reports.send(Report::Done).await.unwrap();
+            self.reports.send(link::Report::Done).await.unwrap();
             confirmed.await.unwrap().unwrap();
             receiver
         }
@@ -253,7 +378,7 @@ mod tests {
         let (confirm, confirmed) = oneshot::channel();
         rig.requests.send(Request::Join { id: 2, topic: topic(), mailbox: sender, confirm }).unwrap();
         confirmed.await.unwrap().unwrap();
-        let message = Report::Message { topic: topic(), channel: b"c".to_vec(), payload: b"hello".to_vec() };
+        let message = link::Report::Message { topic: topic(), channel: b"c".to_vec(), payload: b"hello".to_vec() };
         rig.reports.send(message).await.unwrap();
         let (first, second) = (first.next().await.unwrap(), second.next().await.unwrap());
         assert_eq!(first, "data: message,c,hello\n\n");
