@@ -43,6 +43,12 @@ pub fn node() -> Result<PathBuf> {
     built("node_modules/node/bin/node")
 }
 
+/// Where the packages of `tests/clients/requirements.txt` are installed.
+#[must_use]
+pub fn python_packages() -> PathBuf {
+    root().join(".python")
+}
+
 /// The native `workerd` that the npm package brings: its own command is a script around it.
 ///
 /// # Errors

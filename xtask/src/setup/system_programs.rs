@@ -1,10 +1,26 @@
-//! Programs of the operating system: `redis-server`, and Chromium for the tests of the live page.
+//! Programs of the operating system: `redis-server`, Chromium for the tests of the live page, and peers for benchmarks.
+
+use std::path::Path;
+use std::process::Stdio;
 
 use anyhow::{Result, bail};
 use nix::unistd::geteuid;
 use stack::workspace;
 
 use crate::command::{command, run};
+
+/// Installs Python's package manager if it is missing.
+pub(super) fn ensure_pip() -> Result<()> {
+    let there =
+        command("python3").args(["-m", "pip", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if there.is_ok_and(|status| status.success()) {
+        return Ok(());
+    }
+    install("python3-pip")
+}
+
+/// The module of nginx that is measured beside us, where Debian puts it.
+const NCHAN: &str = "/usr/lib/nginx/modules/ngx_nchan_module.so";
 
 /// Installs `redis-server` if it is missing.
 pub(super) fn ensure_redis() -> Result<()> {
@@ -20,6 +36,19 @@ pub(super) fn ensure_chromium() -> Result<()> {
         return Ok(());
     }
     install("chromium")
+}
+
+/// Installs what is measured beside us, if any of it is missing.
+pub(super) fn ensure_peers() -> Result<()> {
+    for (program, package) in [("webdis", "webdis"), ("nginx", "nginx")] {
+        if workspace::find_program(program).is_none() {
+            install(package)?;
+        }
+    }
+    if !Path::new(NCHAN).is_file() {
+        install("libnginx-mod-nchan")?;
+    }
+    Ok(())
 }
 
 fn install(package: &str) -> Result<()> {
