@@ -84,10 +84,7 @@ pub fn not_available(name: &str) -> String {
 
 /// The error text for a command that the token's rights do not cover.
 pub fn no_permission(name: &str) -> String {
-    format!(
-        "NOPERM this user has no permissions to run the '{}' command or its subcommand",
-        name.to_ascii_lowercase()
-    )
+    format!("NOPERM this user has no permissions to run the '{}' command or its subcommand", name.to_ascii_lowercase())
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 mod api;
 mod builder;
 mod eventually;
+pub mod machine;
 mod observe;
 mod part;
 mod parts;

@@ -1,5 +1,6 @@
 //! One part of the stack, that can be killed and started again on the same address with the same settings.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,8 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 
-use crate::eventually;
 use crate::process::{Process, Program, tail};
+use crate::{GUARD, eventually};
 
 /// How long a part has to end by itself before it is killed.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -37,6 +38,22 @@ pub struct Part {
 }
 
 impl Part {
+    /// A program that is none of ours, with its log in `dir`, ready when `health` answers with success.
+    #[must_use]
+    pub fn foreign(name: &'static str, url: String, health: String, path: PathBuf, args: &[&str], dir: &Path) -> Self {
+        let args = args.iter().map(Into::into).collect();
+        Self {
+            name,
+            url,
+            program: Program { path, args, env: BTreeMap::new(), dir: dir.to_owned() },
+            says: "",
+            health: Health::Http(health),
+            guard: GUARD,
+            log: dir.join(format!("{name}.log")),
+            process: None,
+        }
+    }
+
     /// The address, without a slash at its end.
     #[must_use]
     pub fn url(&self) -> &str {
@@ -131,6 +148,14 @@ impl Part {
     /// When it does not run, or the system has no `/proc`.
     pub fn resident_bytes(&self) -> Result<u64> {
         self.running()?.resident_bytes()
+    }
+
+    /// The time for which its processes have kept processors busy.
+    ///
+    /// # Errors
+    /// As [`Part::resident_bytes`].
+    pub fn cpu_time(&self) -> Result<Duration> {
+        self.running()?.cpu_time()
     }
 
     fn running(&self) -> Result<&Process> {

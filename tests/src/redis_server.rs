@@ -1,5 +1,7 @@
 //! A Redis on its own, for the tests of one part.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use redis::FromRedisValue;
 use redis::aio::{MultiplexedConnection, PubSub};
@@ -63,6 +65,23 @@ impl RedisServer {
     #[must_use]
     pub fn url(&self) -> &str {
         self.part.url()
+    }
+
+    /// The port of the address.
+    ///
+    /// # Errors
+    /// Never, as addresses are made here.
+    pub fn port(&self) -> Result<u16> {
+        let (_, port) = self.url().rsplit_once(':').context("the address has no port")?;
+        Ok(port.parse()?)
+    }
+
+    /// The time for which it has kept processors busy.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        self.part.cpu_time()
     }
 
     /// A connection of its own.

@@ -1,9 +1,10 @@
-//! The project's commands: `cargo xtask demo`, `test`, `faults`, `stack` and `build`.
+//! The project's commands: `cargo xtask demo`, `test`, `faults`, `bench`, `stack` and `build`.
 //!
 //! In scope: installing what is missing, building all parts, and running them through the harness in `tests/`.
 //! Out of scope: anything a program of ours would need in production.
 
 mod artifacts;
+mod bench;
 mod command;
 mod demo;
 mod faults;
@@ -49,6 +50,12 @@ enum Verb {
         #[arg(allow_hyphen_values = true, trailing_var_arg = true, value_name = "ROWS")]
         args: Vec<String>,
     },
+    /// Measures our parts beside what people would take instead, and writes bench/RESULTS.md when it measured all.
+    Bench {
+        /// `--quick` for a short look, `--only SCENARIO` for one, `--list` shows them.
+        #[arg(allow_hyphen_values = true, trailing_var_arg = true, value_name = "ARGS")]
+        args: Vec<String>,
+    },
     /// Builds what is deployed, the Worker and the live page; `wrangler deploy` calls it.
     Build,
     /// Runs all parts until Ctrl-C.
@@ -73,6 +80,7 @@ async fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Demo { photos } => demo::run(photos.as_deref()).await,
         Verb::Test { system_tests } => test::run_steps(&system_tests).map(|()| ExitCode::SUCCESS),
         Verb::Faults { args } => faults::run_rows(&args),
+        Verb::Bench { args } => bench::run_scenarios(&args),
         Verb::Build => artifacts::deployable().map(|()| ExitCode::SUCCESS),
         Verb::Stack { json } => serve::run(json.as_deref()).await.map(|()| ExitCode::SUCCESS),
     }

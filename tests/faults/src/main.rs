@@ -6,7 +6,6 @@
 mod context;
 mod feed;
 mod figures;
-mod machine;
 mod report;
 mod row;
 mod rows;

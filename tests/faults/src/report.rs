@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::machine;
+use stack::machine;
+
 use crate::runner::Outcome;
 
 /// The table.
@@ -29,7 +30,8 @@ pub(crate) fn document(outcomes: &[Outcome], took: Duration) -> String {
          Written by `cargo xtask faults`; do not edit. {held} of {} rows hold.\n\n",
         outcomes.len()
     );
-    for (name, value) in machine::facts() {
+    let workerd = machine::workerd_version().map(|version| ("workerd", version));
+    for (name, value) in machine::facts().into_iter().chain(workerd) {
         text.push_str(&format!("- {name}: {value}\n"));
     }
     text.push_str(&format!("- all rows took: {:.0} s\n\n{}", took.as_secs_f64(), table(outcomes)));

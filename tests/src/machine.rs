@@ -1,21 +1,30 @@
-//! Where and with what the rows were run.
+//! Where and with what something was measured, for the heads of reports.
 
 use std::path::Path;
 use std::process::Command;
 use std::{fs, thread};
 
-use stack::workspace;
+use crate::workspace;
 
-/// Names and values for the head of the report. What cannot be found out is left out.
-pub(crate) fn facts() -> Vec<(&'static str, String)> {
-    let facts = [
-        ("date", Some(jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string())),
-        ("commit", commit()),
-        ("machine", machine()),
-        ("redis-server", redis_version()),
-        ("workerd", workspace::workerd().ok().and_then(|path| output(&path, &["--version"])).map(without_name)),
-    ];
+/// Names and values. What cannot be found out is left out.
+#[must_use]
+pub fn facts() -> Vec<(&'static str, String)> {
+    let date = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string();
+    let facts = [("date", Some(date)), ("commit", commit()), ("machine", machine()), ("redis-server", redis_version())];
     facts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+/// The version of the npm package's `workerd`.
+#[must_use]
+pub fn workerd_version() -> Option<String> {
+    let version = output(&workspace::workerd().ok()?, &["--version"])?;
+    Some(version.split_once(' ').map(|(_, number)| number.to_owned()).unwrap_or(version))
+}
+
+/// The version of a package that `apt-get` installed.
+#[must_use]
+pub fn package_version(package: &str) -> Option<String> {
+    output(&workspace::find_program("dpkg-query")?, &["--show", "--showformat", "${Version}", package])
 }
 
 fn commit() -> Option<String> {
@@ -35,10 +44,6 @@ fn machine() -> Option<String> {
 fn redis_version() -> Option<String> {
     let text = output(&workspace::find_program("redis-server")?, &["--version"])?;
     Some(text.split_once("v=")?.1.split(' ').next()?.to_owned())
-}
-
-fn without_name(version: String) -> String {
-    version.split_once(' ').map(|(_, number)| number.to_owned()).unwrap_or(version)
 }
 
 fn output(program: &Path, args: &[&str]) -> Option<String> {

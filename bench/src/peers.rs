@@ -1,0 +1,65 @@
+//! What people would take instead, each as its users run it, from Debian's packages.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use stack::{Part, ports, workspace};
+
+/// Where Debian keeps nginx' modules.
+const NGINX_MODULES: &str = "/usr/lib/nginx/modules";
+
+/// `webdis`: plain commands over HTTP. Threads and connections are those of Debian's own configuration.
+pub(crate) async fn webdis(dir: &Path, redis_port: u16) -> Result<Part> {
+    let port = ports::free()?;
+    let config = serde_json::json!({
+        "redis_host": "127.0.0.1", "redis_port": redis_port, "http_host": "127.0.0.1", "http_port": port,
+        "threads": 5, "pool_size": 20, "daemonize": false, "websockets": false, "database": 0, "verbosity": 2,
+        "logfile": dir.join("webdis.own.log"),
+    });
+    let file = dir.join("webdis.json");
+    fs::write(&file, config.to_string())?;
+    let url = format!("http://127.0.0.1:{port}");
+    let path = workspace::find_program("webdis").context("webdis is not installed")?;
+    let mut part = Part::foreign("webdis", url.clone(), format!("{url}/PING"), path, &[&file.to_string_lossy()], dir);
+    part.start().await?;
+    Ok(part)
+}
+
+/// `nchan` in nginx, with Redis behind it, as its documentation has it. `/sub` and `/pub` are one channel.
+pub(crate) async fn nchan(dir: &Path, redis_port: u16, subscribers: usize) -> Result<Part> {
+    let port = ports::free()?;
+    let (connections, dir_name) = (2 * subscribers + 64, dir.display());
+    let config = format!(
+        "load_module {NGINX_MODULES}/ngx_nchan_module.so;
+         worker_processes auto;
+         daemon off;
+         pid {dir_name}/nginx.pid;
+         error_log {dir_name}/nginx.error.log warn;
+         events {{ worker_connections {connections}; }}
+         http {{
+             access_log off;
+             client_body_temp_path {dir_name}/body;
+             upstream redis {{ nchan_redis_server redis://127.0.0.1:{redis_port}; }}
+             server {{
+                 listen 127.0.0.1:{port};
+                 location = /health {{ return 200; }}
+                 location = /pub {{ nchan_publisher; nchan_channel_id bench; nchan_redis_pass redis; }}
+                 location = /sub {{
+                     nchan_subscriber eventsource;
+                     nchan_channel_id bench;
+                     nchan_redis_pass redis;
+                     nchan_subscriber_first_message newest;
+                 }}
+             }}
+         }}"
+    );
+    let file = dir.join("nginx.conf");
+    fs::write(&file, config)?;
+    let url = format!("http://127.0.0.1:{port}");
+    let path = workspace::find_program("nginx").context("nginx is not installed")?;
+    let args = ["-e", "stderr", "-c", &file.to_string_lossy()];
+    let mut part = Part::foreign("nchan", url.clone(), format!("{url}/health"), path, &args, dir);
+    part.start().await?;
+    Ok(part)
+}

@@ -1,0 +1,56 @@
+//! Figures of several runs: their middle and their spread.
+
+use serde::Serialize;
+
+/// The same figure, measured once a run.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct Sample(pub(crate) Vec<f64>);
+
+impl Sample {
+    /// The middle one; between two, their mean.
+    pub(crate) fn median(&self) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        match sorted.len() {
+            0 => f64::NAN,
+            odd if odd % 2 == 1 => sorted[odd / 2],
+            even => f64::midpoint(sorted[even / 2 - 1], sorted[even / 2]),
+        }
+    }
+
+    pub(crate) fn min(&self) -> f64 {
+        self.0.iter().copied().fold(f64::INFINITY, f64::min)
+    }
+
+    pub(crate) fn max(&self) -> f64 {
+        self.0.iter().copied().fold(f64::NEG_INFINITY, f64::max)
+    }
+}
+
+/// The value below which `share` of all lie (nearest rank). Sorts; 0 of none.
+pub(crate) fn percentile(values: &mut [u64], share: f64) -> u64 {
+    values.sort_unstable();
+    let rank = (share * values.len() as f64).ceil() as usize;
+    values.get(rank.saturating_sub(1)).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle() {
+        assert_eq!(Sample(vec![3.0, 1.0, 2.0]).median(), 2.0);
+        assert_eq!(Sample(vec![4.0, 1.0, 2.0, 3.0]).median(), 2.5);
+        assert!(Sample::default().median().is_nan());
+    }
+
+    #[test]
+    fn a_percentile_is_one_of_the_values() {
+        let mut values: Vec<u64> = (1..=100).rev().collect();
+        assert_eq!(percentile(&mut values, 0.99), 99);
+        assert_eq!(percentile(&mut values, 1.0), 100);
+        assert_eq!(percentile(&mut [7], 0.5), 7);
+        assert_eq!(percentile(&mut [], 0.5), 0);
+    }
+}

@@ -1,0 +1,88 @@
+//! Plain commands over HTTP: the gateway beside `webdis`, on the same Redis.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use stack::{Part, RedisServer};
+
+use super::{AUTHORIZATION, start_gateway};
+use crate::report::{Bar, Figure, Limit, Scenario};
+use crate::requests::Load;
+use crate::sample::Sample;
+use crate::{Scale, peers};
+
+const CONNECTIONS: usize = 64;
+
+/// Commands in one pipeline.
+const PIPELINE: usize = 10;
+
+/// What one kind of request came to, once a run.
+#[derive(Default)]
+struct Measured {
+    requests_a_second: Sample,
+    cpu_us: Sample,
+}
+
+impl Measured {
+    async fn add(&mut self, load: &Load, part: &Part, secs: u64) -> Result<()> {
+        let (time, before) = (Duration::from_secs(secs), part.cpu_time()?);
+        let rate = load.rate(CONNECTIONS, time).await?;
+        let busy = part.cpu_time()? - before;
+        self.requests_a_second.0.push(rate);
+        self.cpu_us.0.push(busy.as_secs_f64() * 1e6 / (rate * time.as_secs_f64()));
+        println!("{}: {rate:.0} requests a second", part.url());
+        Ok(())
+    }
+}
+
+pub(crate) async fn run(scale: Scale) -> Result<Scenario> {
+    let dir = tempfile::tempdir()?;
+    let redis = RedisServer::start().await?;
+    redis.run::<String>(&["SET", "k", "hello"]).await?;
+    let ours = start_gateway(dir.path(), redis.url()).await?;
+    let theirs = peers::webdis(dir.path(), redis.port()?).await?;
+
+    let get_load = Load::new(ours.url(), "GET /get/k", AUTHORIZATION, "", r#"{"result":"hello"}"#)?;
+    let webdis_load = Load::new(theirs.url(), "GET /GET/k", "", "", r#"{"GET":"hello"}"#)?;
+    let post_load = Load::new(ours.url(), "POST /", AUTHORIZATION, r#"["GET","k"]"#, r#"{"result":"hello"}"#)?;
+    let commands = serde_json::json!(vec![["GET", "k"]; PIPELINE]).to_string();
+    let pipeline_load = Load::new(ours.url(), "POST /pipeline", AUTHORIZATION, &commands, r#"[{"result":"hello"},"#)?;
+
+    let (mut get, mut webdis) = (Measured::default(), Measured::default());
+    let (mut post, mut pipeline) = (Measured::default(), Measured::default());
+    for _ in 0..scale.runs {
+        get.add(&get_load, &ours, scale.secs).await?;
+        webdis.add(&webdis_load, &theirs, scale.secs).await?;
+        post.add(&post_load, &ours, scale.secs).await?;
+        pipeline.add(&pipeline_load, &ours, scale.secs).await?;
+    }
+    let pipelined = pipeline.requests_a_second.median() * PIPELINE as f64 / post.requests_a_second.median();
+    let bars = vec![
+        Bar {
+            about: "GET: requests a second, gateway : webdis",
+            ratio: get.requests_a_second.median() / webdis.requests_a_second.median(),
+            limit: Limit::AtLeast(1.0),
+        },
+        Bar { about: "commands a second, in a pipeline of ten : alone", ratio: pipelined, limit: Limit::AtLeast(5.0) },
+    ];
+    let figure = |name, unit, sides: [Sample; 2]| Figure { name, unit, sides: sides.into() };
+    Ok(Scenario {
+        name: super::NAMES[0],
+        about: format!(
+            "{CONNECTIONS} connections, each with one request under way, from one thread. `GET /get/k` at the gateway, \
+             which asks for a token, and `GET /GET/k` at webdis, which does not. Then at the gateway alone `POST /` \
+             with one command and `POST /pipeline` with {PIPELINE}. {} s a measurement.",
+            scale.secs
+        ),
+        sides: vec!["gateway", "webdis"],
+        figures: vec![
+            figure("GET", "requests a second", [get.requests_a_second, webdis.requests_a_second]),
+            figure("GET, its own CPU", "µs a request", [get.cpu_us, webdis.cpu_us]),
+            figure("one command in a body", "requests a second", [post.requests_a_second, Sample::default()]),
+            figure("one command in a body, its own CPU", "µs a request", [post.cpu_us, Sample::default()]),
+            figure("pipeline of ten", "requests a second", [pipeline.requests_a_second, Sample::default()]),
+            figure("pipeline of ten, its own CPU", "µs a request", [pipeline.cpu_us, Sample::default()]),
+        ],
+        bars,
+    })
+}
