@@ -56,10 +56,10 @@ pub struct Config {
     #[arg(long, env = "GATEWAY_TLS_KEY_FILE", requires = "tls_cert_file", help_heading = "HTTP")]
     pub tls_key_file: Option<PathBuf>,
 
-    /// Where Redis is. One server: redis://[user:password@]host:port[/database], rediss:// for TLS,
-    /// unix:///path?db=0&user=…&pass=… for a socket. A master that sentinels name:
-    /// redis-sentinel://[user:password@]host:port,host:port[/database]#NAME. A cluster:
-    /// redis-cluster://[user:password@]host:port,host:port. For TLS: rediss-sentinel://, rediss-cluster://.
+    /// Where Redis is. One server: `redis://[user:password@]host:port[/database]`, `rediss://` for TLS,
+    /// `unix:///path?db=0&user=…&pass=…` for a socket. A master that sentinels name:
+    /// `redis-sentinel://[user:password@]host:port,host:port[/database]#NAME`. A cluster:
+    /// `redis-cluster://[user:password@]host:port,host:port`. For TLS: `rediss-sentinel://`, `rediss-cluster://`.
     #[arg(
         long,
         env = "REDIS_URL",
