@@ -9,14 +9,14 @@ use std::path::Path;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 /// The most tokens: each request is compared with all of them.
-pub const MAX_TOKENS: usize = 1_000;
+pub(crate) const MAX_TOKENS: usize = 1_000;
 
 /// The shortest token in a file, in bytes.
-pub const MIN_TOKEN_BYTES: usize = 8;
+pub(crate) const MIN_TOKEN_BYTES: usize = 8;
 
 /// What a token may do, beyond what Redis allows its user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rights {
+pub(crate) enum Rights {
     /// Everything.
     All,
     /// Commands that read; subscriptions.
@@ -33,7 +33,7 @@ pub(crate) struct Grant {
 
 /// A token that stands for an ACL user of Redis.
 #[derive(Debug, Clone)]
-pub struct UserToken {
+pub(crate) struct UserToken {
     /// What the client presents.
     pub token: Secret,
     /// The user, with its password.
@@ -94,7 +94,7 @@ pub enum TokenFileError {
 ///
 /// # Errors
 /// [`TokenFileError`], with the line.
-pub fn read_tokens(file: &Path) -> Result<Vec<UserToken>, TokenFileError> {
+pub(crate) fn read_tokens(file: &Path) -> Result<Vec<UserToken>, TokenFileError> {
     parse_tokens(&std::fs::read_to_string(file)?)
 }
 

@@ -108,8 +108,9 @@ pub(crate) enum Refusal {
          See https://docs.upstash.com/redis/troubleshooting/http_unauthorized for details."
     )]
     Unauthorized,
+    /// With those that are.
     #[error("method not allowed")]
-    Method,
+    Method(&'static str),
     #[error("ERR max request size exceeded. Limit: {limit} bytes, Actual: {actual} bytes")]
     TooLarge { limit: usize, actual: usize },
     /// As Upstash: the same words whichever side is too large.
@@ -140,7 +141,7 @@ impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NoBody => StatusCode::REQUEST_TIMEOUT,
             Self::TooManyRequests { .. } | Self::TooManySubscriptions { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -156,9 +157,9 @@ impl Refusal {
     /// The refusal as an answer. What will pass says when to try again.
     pub(crate) fn answer(&self) -> Response<Body> {
         let status = self.status();
-        if matches!(self, Self::Method) {
+        if let Self::Method(allowed) = self {
             let mut response = empty(status);
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static(METHODS));
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
             return response;
         }
         let mut response = json(status, Reply::Error(self.to_string()).to_body(Encoding::Plain));

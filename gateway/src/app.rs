@@ -14,6 +14,7 @@ use redis_rest::{Args, Reply};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// What the routes share.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(crate) struct App {
     pub(crate) monitors: Seats,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) access_log: bool,
+    /// Becomes true when all streams are to end.
+    closing: watch::Sender<bool>,
     backends: Vec<LazyBackend>,
     crowd: Crowd,
 }
@@ -92,6 +95,7 @@ impl App {
             monitors: Seats::new(MAX_MONITORS),
             metrics: Arc::default(),
             access_log: config.access_log,
+            closing: watch::Sender::new(false),
             backends: [None].into_iter().chain(credentials).map(backend).collect::<Result<_, ConfigError>>()?,
             crowd,
         };
@@ -149,6 +153,12 @@ impl App {
     /// Ends all streams, for good.
     pub(crate) fn close(&self) {
         self.started().for_each(|backend| backend.fanout.close());
+        self.closing.send_replace(true);
+    }
+
+    /// Tells when all streams are to end.
+    pub(crate) fn closing(&self) -> watch::Receiver<bool> {
+        self.closing.subscribe()
     }
 }
 

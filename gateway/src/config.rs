@@ -220,7 +220,7 @@ impl Config {
     }
 
     /// How long Redis may take to answer.
-    pub fn response_timeout(&self) -> Duration {
+    pub(crate) fn response_timeout(&self) -> Duration {
         Duration::from_secs(self.response_timeout_secs.unsigned_abs())
     }
 
@@ -228,7 +228,7 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError`] names the line.
-    pub fn user_tokens(&self) -> Result<Vec<UserToken>, ConfigError> {
+    pub(crate) fn user_tokens(&self) -> Result<Vec<UserToken>, ConfigError> {
         let users = self.tokens_file.as_deref().map(access::read_tokens).transpose().map_err(ConfigError::Tokens)?;
         let users = users.unwrap_or_default();
         let known = |token: &Secret| users.iter().any(|user| user.token.expose() == token.expose());
@@ -242,7 +242,7 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError`] names the setting.
-    pub fn redis(&self) -> Result<(Address, Extras), ConfigError> {
+    pub(crate) fn redis(&self) -> Result<(Address, Extras), ConfigError> {
         let address = self.redis_url.expose().parse().map_err(ConfigError::Redis)?;
         let certificates = target::certificates(
             self.redis_ca_file.as_ref(),

@@ -5,14 +5,24 @@ use crate::catalogue::Catalogue;
 use crate::metrics::Metrics;
 use crate::target::{Link, Target};
 use redis::aio::ConnectionLike;
-use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
+use redis::cluster_async::ClusterConnection;
+use redis::cluster_routing::SingleNodeRoutingInfo;
+use redis::{Arg, Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use redis_rest::Reply;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, OnceCell, watch};
 use tokio::time::timeout;
 
 /// How long Redis may take to answer whether it is alive.
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How a cluster refuses commands that would need several nodes, and what Redis says with it.
+const CROSS_SLOT: &str = "CROSSSLOT";
+const CROSS_SLOT_WORDS: &str = "Keys in request don't hash to the same slot";
+
+/// The most commands that are sent at once: their replies are all in memory before any of them counts.
+pub(crate) const SLICE: usize = 64;
 
 /// How often a command is tried again in a cluster that is being rearranged.
 const MAX_REDIRECTIONS: u32 = 6;
@@ -31,6 +41,10 @@ pub(crate) enum State {
 #[derive(Debug, Clone)]
 pub(crate) struct Connection {
     link: Link,
+    /// Whether the server was a master when the connection was made.
+    master: bool,
+    /// Whether the user may make transactions, once that was asked.
+    transactions: Arc<OnceCell<Result<(), String>>>,
     pub(crate) catalogue: Catalogue,
 }
 
@@ -38,64 +52,116 @@ impl Connection {
     /// Sends one command. An error of Redis is a reply.
     pub(crate) async fn send(&self, command: &Cmd) -> RedisResult<Reply> {
         match &self.link {
-            Link::Server(link) => link.clone().send_packed_command(command).await.map(reply),
+            Link::Server(link, _) => link.clone().send_packed_command(command).await.map(reply),
             Link::Cluster(link) => {
                 let ask = || {
                     let mut link = link.clone();
-                    async move { link.req_packed_command(command).await }
+                    async move { link.req_packed_command(command).await.map(|reply| vec![reply]) }
                 };
-                redirected(ask).await.map(reply).or_else(refusal)
+                match redirected(link, &[command], ask).await {
+                    Ok(mut replies) => Ok(replies.pop().map_or(Reply::Nil, reply)),
+                    Err(error) => words(error, is_script(command)),
+                }
             }
         }
     }
 
-    /// Sends several commands, in order. In a cluster each waits for the one before: they may go to different nodes.
-    pub(crate) async fn send_all(&self, commands: &Pipeline) -> RedisResult<Vec<Reply>> {
+    /// Sends several commands, in order; at most [`SLICE`] of them. In a cluster each waits for the one before, as they
+    /// may go to different nodes, and one that gets no answer fails alone, as others have run.
+    pub(crate) async fn send_slice(&self, commands: &Pipeline) -> RedisResult<Vec<Reply>> {
         match &self.link {
-            Link::Server(link) => {
+            Link::Server(link, _) => {
                 let replies = link.clone().send_packed_commands(commands, 0, commands.len()).await?;
                 Ok(replies.into_iter().map(reply).collect())
             }
             Link::Cluster(_) => {
                 let mut replies = Vec::with_capacity(commands.len());
                 for command in commands.cmd_iter() {
-                    replies.push(self.send(command).await?);
+                    let reply = self.send(command).await;
+                    replies.push(reply.unwrap_or_else(|error| Reply::Error(Unavailable::of(&error).to_string())));
                 }
                 Ok(replies)
             }
         }
     }
 
-    /// Sends several commands as one transaction; the reply to `EXEC`, or the error that refused it.
-    pub(crate) async fn send_atomic(&self, commands: &Pipeline) -> RedisResult<Reply> {
+    pub(crate) fn is_cluster(&self) -> bool {
+        matches!(self.link, Link::Cluster(_))
+    }
+
+    /// Whether Redis takes `MULTI` and `EXEC` of this user: where it refuses one of them, what stands between would run
+    /// by itself. Asked once, with nothing between.
+    async fn may_transact(&self) -> RedisResult<&Result<(), String>> {
+        let ask = async || {
+            let mut nothing = Pipeline::with_capacity(2);
+            nothing.add_command(redis::cmd("MULTI")).add_command(redis::cmd("EXEC"));
+            let replies = self.send_whole(&nothing).await?;
+            let refused = replies.into_iter().find_map(|reply| reply.into_result().err());
+            RedisResult::Ok(refused.map_or(Ok(()), Err))
+        };
+        self.transactions.get_or_try_init(ask).await
+    }
+
+    /// Sends commands that belong together, in one piece of bytes on a connection that writes piece by piece: that is
+    /// what keeps them together.
+    async fn send_whole(&self, commands: &Pipeline) -> RedisResult<Vec<Reply>> {
+        let replies = match &self.link {
+            Link::Server(link, _) => link.clone().send_packed_commands(commands, 0, commands.len()).await,
+            Link::Cluster(link) => {
+                let ask = || {
+                    let mut link = link.clone();
+                    async move { link.req_packed_commands(commands, 0, commands.len()).await }
+                };
+                redirected(link, &commands.cmd_iter().collect::<Vec<_>>(), ask).await
+            }
+        };
+        Ok(replies?.into_iter().map(reply).collect())
+    }
+
+    /// Sends several commands as one transaction. The last reply is that to `EXEC`, or the error that refused it.
+    pub(crate) async fn send_atomic(&self, commands: &Pipeline) -> RedisResult<Vec<Reply>> {
         let mut all = Pipeline::with_capacity(commands.len() + 2);
         all.add_command(redis::cmd("MULTI"));
         for command in commands.cmd_iter() {
             all.add_command(command.clone());
         }
         all.add_command(redis::cmd("EXEC"));
-        // One piece of bytes on a connection that writes piece by piece: that is what keeps it together.
-        let replies = match &self.link {
-            Link::Server(link) => link.clone().send_packed_commands(&all, 0, all.len()).await,
-            Link::Cluster(link) => {
-                let ask = || {
-                    let (mut link, all) = (link.clone(), &all);
-                    async move { link.req_packed_commands(all, 0, all.len()).await }
-                };
-                redirected(ask).await
+        if let Err(words) = self.may_transact().await? {
+            return Ok(vec![Reply::Error(words.clone())]);
+        }
+        match self.send_whole(&all).await {
+            // Its right was taken away since: what stood between has run by itself.
+            Ok(replies) if replies.first() != Some(&Reply::Status("OK".to_owned())) => {
+                Err((ErrorKind::Client, "a transaction did not begin").into())
             }
-        };
-        replies.map(|mut replies| replies.pop().map_or(Reply::Nil, reply)).or_else(refusal)
+            Err(error) => words(error, false).map(|reply| vec![reply]),
+            replies => replies,
+        }
     }
 }
 
 /// Asks again, with growing pauses, as long as nothing was run: the slot is moving, or its node is changing. What may
 /// have run is not asked again.
-async fn redirected<T, F: Future<Output = RedisResult<T>>>(ask: impl Fn() -> F) -> RedisResult<T> {
+async fn redirected<F: Future<Output = RedisResult<Vec<Value>>>>(
+    link: &ClusterConnection,
+    commands: &[&Cmd],
+    ask: impl Fn() -> F,
+) -> RedisResult<Vec<Value>> {
+    let script = commands.iter().any(|command| is_script(command));
     let mut pause = Duration::from_millis(20);
     for _ in 0..MAX_REDIRECTIONS {
-        match ask().await {
-            Err(error) if was_not_run(&error) => tokio::time::sleep(pause).await,
+        let answer = match ask().await {
+            // The slot is moving, and what it held of these keys has moved already.
+            Err(error) if matches!(error.kind(), ErrorKind::Server(ServerErrorKind::Ask)) => {
+                match error.redirect_node().and_then(|(address, _)| address.rsplit_once(':')) {
+                    Some((host, port)) => ask_there(link, host, port, commands).await,
+                    None => Err(error),
+                }
+            }
+            answer => answer,
+        };
+        match answer {
+            Err(error) if may_ask_again(&error, script) => tokio::time::sleep(pause).await,
             answer => return answer,
         }
         pause *= 2;
@@ -103,7 +169,35 @@ async fn redirected<T, F: Future<Output = RedisResult<T>>>(ask: impl Fn() -> F) 
     ask().await
 }
 
-fn was_not_run(error: &RedisError) -> bool {
+async fn ask_there(link: &ClusterConnection, host: &str, port: &str, commands: &[&Cmd]) -> RedisResult<Vec<Value>> {
+    let mut all = Pipeline::new();
+    // Holds for the next command, and for all of a transaction that begins with it.
+    all.add_command(redis::cmd("ASKING"));
+    for command in commands {
+        all.add_command((*command).clone());
+    }
+    let port = port.parse().map_err(|_| RedisError::from((ErrorKind::Client, "a node's port is not a number")))?;
+    let node = SingleNodeRoutingInfo::ByAddress { host: host.into(), port };
+    let count = all.len() - 1;
+    link.clone().route_pipeline(all, 1, count, node).await
+}
+
+/// Nothing was run. A script makes errors of its own, and could say of itself what Redis says of a command that it has
+/// not run; only that its keys are elsewhere is Redis' to say.
+fn may_ask_again(error: &RedisError, script: bool) -> bool {
+    says_not_run(error) && (!script || error.redirect_node().is_some())
+}
+
+fn is_script(command: &Cmd) -> bool {
+    let name = match command.args_iter().next() {
+        Some(Arg::Simple(name)) => name.to_ascii_uppercase(),
+        _ => return false,
+    };
+    name.starts_with(b"EVAL") || name.starts_with(b"FCALL")
+}
+
+/// Redis says that it has run nothing, and asking later may help.
+fn says_not_run(error: &RedisError) -> bool {
     use ServerErrorKind::{Ask, BusyLoading, ClusterDown, MasterDown, Moved, ReadOnly, TryAgain};
     matches!(
         error.kind(),
@@ -112,9 +206,37 @@ fn was_not_run(error: &RedisError) -> bool {
     )
 }
 
-/// What an error says to whoever asked: Redis' words are a reply.
-fn refusal(error: RedisError) -> RedisResult<Reply> {
-    server_error_text(&error).map(Reply::Error).ok_or(error)
+/// What an error says to whoever asked: Redis' words are a reply, unless they are about its cluster and not a script's.
+fn words(error: RedisError, script: bool) -> RedisResult<Reply> {
+    match server_error_text(&error) {
+        _ if may_ask_again(&error, script) => Err(error),
+        // The library's own, which it does not explain.
+        Some(words) if words == CROSS_SLOT => Ok(Reply::Error(format!("{words} {CROSS_SLOT_WORDS}"))),
+        Some(words) => Ok(Reply::Error(words)),
+        None => Err(error),
+    }
+}
+
+/// There is no answer of Redis to give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum Unavailable {
+    /// There is no connection, or no node that would: nothing was run.
+    #[error("ERR Redis is not reachable; nothing was sent, try again shortly")]
+    NotConnected,
+    /// The connection went, or Redis was too slow: the commands may have run.
+    #[error("ERR Redis did not answer; the commands may have been executed")]
+    Unanswered,
+    /// The answer is larger than one may be: it was thrown away, and the commands have run.
+    #[error("ERR the answer has {0} bytes; the commands have been executed")]
+    TooLarge(usize),
+}
+
+impl Unavailable {
+    /// What an error means for whoever asked.
+    pub(crate) fn of(error: &RedisError) -> Self {
+        if says_not_run(error) { Self::NotConnected } else { Self::Unanswered }
+    }
 }
 
 /// A value as the connection gives it, in RESP2's kinds.
@@ -169,11 +291,13 @@ async fn connect(target: &Target, response_timeout: Duration) -> Result<Connecti
         .await
         .map_err(|_| format!("no connection within {:?}", target.connect_timeout()))?
         .map_err(|error| error.to_string())?;
-    let connection = Connection { link, catalogue: Catalogue::default() };
+    let mut connection =
+        Connection { link, master: false, transactions: Arc::default(), catalogue: Catalogue::default() };
     // A server that still loads its data accepts connections and answers everything with an error. Of a cluster some
     // nodes may be away while others serve.
-    if matches!(connection.link, Link::Server(_)) {
+    if matches!(connection.link, Link::Server(..)) {
         ping(&connection).await?;
+        connection.master = role(&connection).await.as_deref() == Some("master");
     }
     Ok(connection)
 }
@@ -189,8 +313,9 @@ async fn lost(connection: Connection, suspect: &Notify) -> String {
         if let Err(reason) = ping(&connection).await {
             return reason;
         }
-        if let Err(reason) = still_writable(&connection).await {
-            return reason;
+        // A master that Sentinel has made a replica keeps its connections, and refuses to write.
+        if connection.master && role(&connection).await.as_deref() == Some("slave") {
+            return "the server is a replica now".to_owned();
         }
     }
 }
@@ -205,15 +330,10 @@ async fn ping(connection: &Connection) -> Result<(), String> {
     }
 }
 
-/// A master that Sentinel has made a replica keeps its connections, and refuses to write.
-async fn still_writable(connection: &Connection) -> Result<(), String> {
-    match timeout(PING_TIMEOUT, connection.send(&redis::cmd("ROLE"))).await {
-        Ok(Ok(Reply::Array(parts))) if parts.first().and_then(Reply::as_str) == Some("slave") => {
-            Err("the server is a replica now".to_owned())
-        }
-        // A user without the right to ask is not told.
-        _ => Ok(()),
-    }
+/// What the server is; `None` for a user without the right to ask.
+async fn role(connection: &Connection) -> Option<String> {
+    let answer = timeout(PING_TIMEOUT, connection.send(&redis::cmd("ROLE"))).await.ok()?.ok()?;
+    Some(answer.as_array()?.first()?.as_str()?.to_owned())
 }
 
 /// Redis' own words, where the error is Redis'.

@@ -3,9 +3,8 @@
 //! As Upstash, the gateway echoes the origin. That gives a page nothing it has not got: a token is never a cookie, so
 //! that no request carries one that the page itself does not hold.
 
-use crate::answer;
+use crate::answer::{self, METHODS};
 use crate::body::Body;
-use crate::service::ALLOWED;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
@@ -43,7 +42,7 @@ pub(crate) fn preflight(cors: &Cors, parts: &Parts) -> Option<Response<Body>> {
     let headers = response.headers_mut();
     permit(cors, &parts.headers, headers);
     if headers.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
-        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(ALLOWED));
+        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));
         let asked = parts.headers.get(ACCESS_CONTROL_REQUEST_HEADERS).cloned();
         headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, asked.unwrap_or(HeaderValue::from_static("authorization")));
         headers.insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE_SECS);

@@ -1,8 +1,8 @@
 //! All HTTP subscribers of a channel, or of a pattern, share one Redis subscription, on one connection for all.
 //!
-//! A task owns the ledger and the mailboxes: requests come in by one channel, what Redis says by
-//! another, and each is dealt with at once, so that nothing waits for anything inside. A message is encoded
-//! once; all its subscribers get the same bytes.
+//! A task owns the ledger: requests come in by one channel, what Redis says by another, and each is dealt with at once,
+//! so that nothing waits for anything inside. A message is encoded once; all its subscribers get the same bytes: a few
+//! threads write them to sockets (`crowd`), or the task of a stream over TLS takes them out of a mailbox.
 
 mod crowd;
 mod ledger;
@@ -17,7 +17,7 @@ use bytes::Bytes;
 pub(crate) use crowd::Crowd;
 use futures::{Stream, StreamExt};
 use ledger::MemberId;
-pub use ledger::Topic;
+pub(crate) use ledger::Topic;
 use redis_rest::{Frame, subscribe};
 use std::collections::BTreeMap;
 use std::net::TcpStream;
@@ -31,17 +31,17 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout;
 
 /// Without this long a silence a stream carries at least a keep-alive comment.
-pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// What one subscriber may leave unread before it is closed, in bytes.
-pub const MAILBOX_BYTES: usize = 1024 * 1024;
+pub(crate) const MAILBOX_BYTES: usize = 1024 * 1024;
 
 /// How long a subscriber waits for Redis' confirmation.
-pub const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The subscribers of this gateway.
 #[derive(Debug, Clone)]
-pub struct Fanout {
+pub(crate) struct Fanout {
     requests: mpsc::UnboundedSender<Request>,
     shared: Arc<Shared>,
 }
@@ -60,7 +60,7 @@ fn next_id() -> MemberId {
 /// Why there is no subscription.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum SubscribeError {
+pub(crate) enum SubscribeError {
     /// Redis refused, in these words. Asking again gives the same answer.
     #[error("{0}")]
     Refused(String),
@@ -85,7 +85,7 @@ impl Fanout {
     ///
     /// # Errors
     /// [`SubscribeError`] tells whether to ask again.
-    pub async fn subscribe(&self, topic: Topic, held: Held) -> Result<Subscription, SubscribeError> {
+    pub(crate) async fn subscribe(&self, topic: Topic, held: Held) -> Result<Subscription, SubscribeError> {
         let id = next_id();
         let (sender, mailbox) = mailbox::mailbox(MAILBOX_BYTES);
         // First in the mailbox, before Redis can have sent anything. An empty mailbox takes every piece.
@@ -102,26 +102,26 @@ impl Fanout {
     }
 
     /// Open responses a topic.
-    pub async fn counts(&self) -> BTreeMap<Topic, usize> {
+    pub(crate) async fn counts(&self) -> BTreeMap<Topic, usize> {
         let (answer, counts) = oneshot::channel();
         let _ = self.requests.send(Request::Counts(answer));
         counts.await.unwrap_or_default()
     }
 
     /// Whether there is a connection to subscribe on.
-    pub fn is_connected(&self) -> bool {
+    pub(crate) fn is_connected(&self) -> bool {
         self.shared.connected.load(Ordering::Relaxed)
     }
 
     /// Ends all streams, for good.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         let _ = self.requests.send(Request::Close);
     }
 }
 
 /// An open subscription: a stream of pieces of `text/event-stream`. Dropping it leaves the topic.
 #[derive(Debug)]
-pub struct Subscription {
+pub(crate) struct Subscription {
     mailbox: mailbox::Receiver,
     leave: Leave,
     held: Held,

@@ -3,31 +3,33 @@
 //! In scope: HTTP, TLS, tokens, one shared connection for commands and one for subscriptions a user, and who
 //! hears which channel. Out of scope: what stands in keys and messages. Nothing here knows a batch.
 //!
-//! A request takes this way: `listener` (socket, TLS, HTTP) → `service` (method, token, route) → [`upstream`] or
-//! [`fanout`] → [`target`] (Redis, Sentinel, Cluster). The protocol's bytes are `redis_rest`'s.
+//! A request takes this way: `listener` (socket, TLS, HTTP) → `service` (method, token, route) → `upstream` or `fanout` →
+//! `target` (Redis, Sentinel, Cluster). The protocol's bytes are `redis_rest`'s.
 
-pub mod access;
+mod access;
 mod admin;
 mod answer;
 mod app;
 mod body;
 mod catalogue;
+mod clean;
 pub mod config;
 mod connection;
 mod cors;
 mod dialect;
-pub mod fanout;
+mod fanout;
 mod handover;
 mod listener;
-pub mod metrics;
+mod metrics;
 mod monitor;
 mod seats;
-pub mod server;
+mod server;
 mod service;
-pub mod target;
+mod socket;
+mod target;
 mod tls;
-pub mod upstream;
+mod upstream;
 
 pub use config::{Config, Secret};
-pub use server::Gateway;
+pub use server::{Gateway, StartError};
 pub use tls::TlsError;

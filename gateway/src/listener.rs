@@ -29,9 +29,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long a client may take over the beginning of TLS.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long what was sent may stay unacknowledged before its client counts as gone.
+/// How long a client may take nothing of what was sent before it counts as gone: it has vanished, or reads no more.
 #[cfg(target_os = "linux")]
-const VANISHED_AFTER: Duration = Duration::from_secs(60);
+const VANISHED_AFTER: Duration = Duration::from_secs(300);
 
 /// The pause after a connection that could not be accepted: mostly there are no descriptors left for the moment.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -9,7 +9,7 @@ const BUCKETS_US: [u64; 10] = [500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000,
 
 /// Counted since the process started.
 #[derive(Debug, Default)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     requests: Requests,
     /// Commands sent to Redis, each of a pipeline counted.
     pub commands: Counter,
@@ -47,7 +47,7 @@ impl Default for Requests {
 
 /// What is counted elsewhere and read at the moment of asking.
 #[derive(Debug, Clone, Copy)]
-pub struct Gauges {
+pub(crate) struct Gauges {
     /// Open responses to `/subscribe` and `/psubscribe`.
     pub subscriptions: usize,
     /// Channels and patterns that have one.
@@ -62,11 +62,11 @@ pub struct Gauges {
 
 /// A number that only grows.
 #[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
+pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
     /// Counts `count` more.
-    pub fn add(&self, count: usize) {
+    pub(crate) fn add(&self, count: usize) {
         self.0.fetch_add(count as u64, Ordering::Relaxed);
     }
 
@@ -77,7 +77,7 @@ impl Counter {
 
 impl Metrics {
     /// Counts a request by the status of its answer, and by the time until then.
-    pub fn answered(&self, status: u16, took: Duration) {
+    pub(crate) fn answered(&self, status: u16, took: Duration) {
         let us = took.as_micros() as u64;
         if let Some(counter) = self.requests.by_status.get(usize::from(status).saturating_sub(100)) {
             counter.add(1);
@@ -88,7 +88,7 @@ impl Metrics {
     }
 
     /// The Prometheus text exposition format, version 0.0.4.
-    pub fn render(&self, gauges: Gauges) -> String {
+    pub(crate) fn render(&self, gauges: Gauges) -> String {
         let mut text = String::new();
         self.requests.render(&mut text);
         let counters = [

@@ -4,10 +4,12 @@
 
 use crate::fanout::mailbox::mailbox;
 use crate::fanout::{KEEP_ALIVE, MAILBOX_BYTES};
+use crate::seats::Held;
 use crate::target::Target;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use redis_rest::subscribe::KEEP_ALIVE_BYTES;
+use tokio::sync::watch;
 use tokio::time::{Instant, interval_at, timeout};
 
 /// The most streams at the same time: each makes Redis slower.
@@ -16,13 +18,14 @@ pub(crate) const MAX_MONITORS: usize = 16;
 /// What a stream opens with. Pinned: with quotes, as Upstash sends it.
 const OPENING: &str = "data: \"OK\"\n\n";
 
-/// Begins to monitor. `held` is dropped when the stream ends.
+/// Begins to monitor. `held` is dropped when the stream ends, which it does when `closing` becomes true.
 ///
 /// # Errors
 /// Why not, in words for logs.
-pub(crate) async fn monitor<H: Send + 'static>(
+pub(crate) async fn monitor(
     target: &Target,
-    held: H,
+    held: Held,
+    mut closing: watch::Receiver<bool>,
 ) -> Result<impl Stream<Item = Bytes> + Send + 'static, String> {
     let connecting = timeout(target.connect_timeout(), target.monitor()).await;
     let monitor = connecting.map_err(|_| "no connection in time".to_owned())?.map_err(|error| error.to_string())?;
@@ -40,6 +43,7 @@ pub(crate) async fn monitor<H: Send + 'static>(
                     None => return,
                 },
                 () = sender.closed() => return,
+                _ = closing.wait_for(|closing| *closing) => return,
                 _ = keep_alive.tick() => Bytes::from_static(KEEP_ALIVE_BYTES.as_bytes()),
             };
             if sender.push(piece).is_err() {

@@ -12,7 +12,7 @@ pub(crate) struct Seats {
 
 /// A place that is taken, until it is dropped.
 #[derive(Debug)]
-pub struct Held(Arc<AtomicUsize>);
+pub(crate) struct Held(Arc<AtomicUsize>);
 
 impl Seats {
     pub(crate) fn new(limit: usize) -> Self {

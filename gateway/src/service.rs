@@ -7,6 +7,7 @@ use crate::body::Body;
 use crate::cors;
 use crate::fanout::Topic;
 use crate::monitor;
+use crate::upstream::Unavailable;
 use futures::{FutureExt, StreamExt};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH};
 use http::request::Parts;
@@ -50,8 +51,8 @@ pub(crate) async fn answer(app: Arc<App>, request: Request<Incoming>) -> Respons
     });
     let mut response = routed.unwrap_or_else(|refusal| refusal.answer());
     app.metrics.answered(response.status().as_u16(), begun.elapsed());
-    if app.access_log || response.status().is_server_error() {
-        log(&app, &parts, &id, response.status(), begun.elapsed());
+    if app.access_log {
+        log(&parts, &id, response.status(), begun.elapsed());
     }
     let headers = response.headers_mut();
     headers.insert(SYNC_TOKEN, sync_token());
@@ -62,7 +63,7 @@ pub(crate) async fn answer(app: Arc<App>, request: Request<Incoming>) -> Respons
 
 async fn route(app: &Arc<App>, parts: &Parts, body: Incoming) -> Result<Response<Body>, Refusal> {
     if ![Method::GET, Method::HEAD, Method::POST, Method::PUT].contains(&parts.method) {
-        return Err(Refusal::Method);
+        return Err(Refusal::Method(METHODS));
     }
     let token = presented_token(&parts.headers, parts.uri.query()).ok_or(Refusal::Unauthorized)?;
     let grant = app.access.grant(&token).ok_or(Refusal::Unauthorized)?;
@@ -75,10 +76,10 @@ async fn route(app: &Arc<App>, parts: &Parts, body: Incoming) -> Result<Response
         "/" => command(app, grant, &parts.headers, body).await,
         "/pipeline" if posted => pipeline(app, grant, &parts.headers, body).await,
         "/multi-exec" if posted => multi_exec(app, grant, &parts.headers, body).await,
-        "/pipeline" | "/multi-exec" => Err(Refusal::Method),
+        "/pipeline" | "/multi-exec" => Err(Refusal::Method("POST")),
         path => match stream(path) {
             Some(asked) if posted || parts.method == Method::GET => open(app, grant, asked, body).await,
-            Some(_) => Err(Refusal::Method),
+            Some(_) => Err(Refusal::Method("GET, POST")),
             None => path_command(app, grant, parts, body).await,
         },
     }
@@ -102,7 +103,13 @@ async fn path_command(app: &App, grant: Grant, parts: &Parts, body: Incoming) ->
 async fn pipeline(app: &App, grant: Grant, headers: &HeaderMap, body: Incoming) -> Result<Response<Body>, Refusal> {
     let format = Format::requested(headers)?;
     let commands = read_commands(app, headers, body).await?;
-    let replies = app.backend(grant).upstream.run_all(commands, grant.rights).await?;
+    let limit = app.limits.response_bytes;
+    let replies = app.backend(grant).upstream.run_all(commands, grant.rights, limit).await.map_err(|unavailable| {
+        match unavailable {
+            Unavailable::TooLarge(actual) => Refusal::AnswerTooLarge { limit, actual },
+            unavailable => unavailable.into(),
+        }
+    })?;
     bounded(app, answer::several(&replies, format))
 }
 
@@ -152,9 +159,9 @@ async fn open(app: &App, grant: Grant, asked: Asked, body: Incoming) -> Result<R
             backend.may_monitor(grant.rights).await.map_err(Refusal::Bad)?;
             let limit = app.monitors.limit();
             let held = app.monitors.enter().ok_or(Refusal::TooManySubscriptions { limit })?;
-            let lines = monitor::monitor(&backend.target, held).await.map_err(|reason| {
+            let lines = monitor::monitor(&backend.target, held, app.closing()).await.map_err(|reason| {
                 tracing::warn!(reason, "no connection to monitor on");
-                Refusal::Unavailable(crate::upstream::Unavailable::NotConnected)
+                Refusal::Unavailable(Unavailable::NotConnected)
             })?;
             Ok(answer::events(Body::Stream(lines.boxed())))
         }
@@ -236,14 +243,10 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
         .unwrap_or_else(|| HeaderValue::from(LAST.fetch_add(1, Ordering::Relaxed) + 1))
 }
 
-fn log(app: &App, parts: &Parts, id: &HeaderValue, status: StatusCode, took: Duration) {
+fn log(parts: &Parts, id: &HeaderValue, status: StatusCode, took: Duration) {
     let request_id = id.to_str().unwrap_or_default();
     let (method, status, took_us) = (parts.method.as_str(), status.as_u16(), took.as_micros() as u64);
-    if app.access_log {
-        tracing::info!(target: "access", request_id, method, path = logged_path(&parts.uri), status, took_us);
-    } else {
-        tracing::warn!(request_id, method, status, took_us, "a request failed");
-    }
+    tracing::info!(target: "access", request_id, method, path = logged_path(&parts.uri), status, took_us);
 }
 
 /// Path and query without the token, and not all of a long one.
@@ -260,9 +263,6 @@ fn logged_path(uri: &Uri) -> String {
     }
     shown
 }
-
-/// The methods a client may use, as a header names them.
-pub(crate) const ALLOWED: &str = METHODS;
 
 #[cfg(test)]
 mod tests {

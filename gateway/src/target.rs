@@ -3,11 +3,12 @@
 //!
 //! In scope: the forms of `REDIS_URL`, users, certificates, making connections. Out of scope: keeping them.
 
+use crate::clean::Cleaned;
+use crate::socket;
 use percent_encoding::percent_decode_str;
 use redis::aio::{Monitor, MultiplexedConnection, PubSub};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
-use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo,
@@ -19,14 +20,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::Mutex;
+use tokio::task::AbortHandle;
 
 /// How long a connection to Redis may take to be made.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// A peer that vanished is found by the kernel's probes: after this silence, and then so many unanswered ones.
-/// Asking by `PING` instead would make a quiet Redis answer for ever.
-const KEEPALIVE_AFTER: Duration = Duration::from_secs(5);
-const KEEPALIVE_PROBES: u32 = 3;
 
 /// Requests on their way to the connection's task. The crate's 50 would make bursts wait in line.
 const SEND_QUEUE: usize = 1024;
@@ -36,7 +33,7 @@ const DEFAULT_SENTINEL_PORT: u16 = 26379;
 
 /// Who a connection belongs to.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Credentials {
+pub(crate) struct Credentials {
     /// The ACL user; `None`: the default user.
     pub user: Option<String>,
     /// The password; `None`: none is sent.
@@ -51,7 +48,7 @@ impl std::fmt::Debug for Credentials {
 
 /// What does not stand in the address.
 #[derive(Clone, Default)]
-pub struct Extras {
+pub(crate) struct Extras {
     /// Certificates for `rediss`, as PEM; `None`: the system's roots and no certificate of our own.
     pub certificates: Option<TlsCertificates>,
     /// Who the gateway is to the sentinels, which have users of their own.
@@ -60,7 +57,7 @@ pub struct Extras {
 
 /// The address of Redis, as `REDIS_URL` gives it.
 #[derive(Debug, Clone)]
-pub enum Address {
+pub(crate) enum Address {
     /// One server.
     Server(ConnectionInfo),
     /// The master that these sentinels name.
@@ -76,7 +73,7 @@ pub enum Address {
 
 /// Several servers in one address.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Nodes {
+pub(crate) struct Nodes {
     /// Host and port of each.
     pub hosts: Vec<(String, u16)>,
     /// TLS to all of them.
@@ -174,7 +171,10 @@ fn parse_host(text: &str, default_port: u16) -> Result<(String, u16), AddressErr
 
 /// Makes connections as one user.
 #[derive(Clone)]
-pub struct Target(Arc<Kind>);
+pub(crate) struct Target {
+    kind: Arc<Kind>,
+    certificates: Option<TlsCertificates>,
+}
 
 enum Kind {
     Server(Client),
@@ -190,7 +190,7 @@ enum Kind {
 
 impl std::fmt::Debug for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match &*self.0 {
+        f.write_str(match &*self.kind {
             Kind::Server(_) => "Target::Server",
             Kind::Sentinel(_) => "Target::Sentinel",
             Kind::Cluster { .. } => "Target::Cluster",
@@ -201,13 +201,22 @@ impl std::fmt::Debug for Target {
 /// A connection for commands that many may use at the same time.
 #[derive(Clone)]
 pub(crate) enum Link {
-    Server(MultiplexedConnection),
+    Server(MultiplexedConnection, #[expect(dead_code, reason = "held until the last clone is dropped")] Arc<Driver>),
     Cluster(ClusterConnection),
+}
+
+/// The task that carries a connection. Ended with it, even if Redis owes answers for ever.
+pub(crate) struct Driver(AbortHandle);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if matches!(self, Self::Server(_)) { "Link::Server" } else { "Link::Cluster" })
+        f.write_str(if matches!(self, Self::Server(..)) { "Link::Server" } else { "Link::Cluster" })
     }
 }
 
@@ -217,13 +226,13 @@ impl Target {
     ///
     /// # Errors
     /// When the address or a certificate cannot be used.
-    pub fn new(
+    pub(crate) fn new(
         address: &Address,
         user: Option<&Credentials>,
         extras: &Extras,
         response_timeout: Duration,
     ) -> RedisResult<Self> {
-        Ok(Self(Arc::new(match address {
+        let kind = match address {
             Address::Server(info) => Kind::Server(server(info, user, extras)?),
             Address::Sentinel { nodes, master } => Kind::Sentinel(Mutex::new(sentinel(nodes, master, user, extras)?)),
             Address::Cluster(nodes) => Kind::Cluster {
@@ -233,7 +242,8 @@ impl Target {
                     .collect::<RedisResult<_>>()?,
                 next: AtomicUsize::new(0),
             },
-        })))
+        };
+        Ok(Self { kind: Arc::new(kind), certificates: extras.certificates.clone() })
     }
 
     /// A connection for commands.
@@ -242,16 +252,19 @@ impl Target {
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(response_timeout))
             .set_pipeline_buffer_size(SEND_QUEUE);
-        if let Kind::Cluster { client, .. } = &*self.0 {
+        if let Kind::Cluster { client, .. } = &*self.kind {
             return client.get_async_connection().await.map(Link::Cluster);
         }
         let client = self.one_server().await?;
-        client.get_multiplexed_async_connection_with_config(&config).await.map(Link::Server)
+        let info = client.get_connection_info();
+        let socket = Cleaned::new(socket::open(info.addr(), self.certificates.as_ref()).await?);
+        let (link, driver) = MultiplexedConnection::new_with_config(info.redis_settings(), socket, config).await?;
+        Ok(Link::Server(link, Arc::new(Driver(tokio::spawn(driver).abort_handle()))))
     }
 
     /// How long a connection may take to be made: sentinels and nodes that are away are found out one after the other.
     pub(crate) fn connect_timeout(&self) -> Duration {
-        match &*self.0 {
+        match &*self.kind {
             Kind::Server(_) => CONNECT_TIMEOUT,
             Kind::Sentinel(_) | Kind::Cluster { .. } => 3 * CONNECT_TIMEOUT,
         }
@@ -269,7 +282,7 @@ impl Target {
 
     /// The server, the master, or one node: each of a cluster hears what is published on any.
     async fn one_server(&self) -> RedisResult<Client> {
-        match &*self.0 {
+        match &*self.kind {
             Kind::Server(client) => Ok(client.clone()),
             Kind::Sentinel(client) => client.lock().await.async_get_client().await,
             Kind::Cluster { nodes, next, .. } => {
@@ -284,7 +297,7 @@ fn server(info: &ConnectionInfo, user: Option<&Credentials>, extras: &Extras) ->
     if let Some(Credentials { user: Some(name), password }) = user {
         settings = settings.set_username(name).set_password(password.as_deref().unwrap_or_default());
     }
-    let info = info.clone().set_redis_settings(settings).set_tcp_settings(tcp_settings());
+    let info = info.clone().set_redis_settings(settings).set_tcp_settings(socket::tcp_settings());
     match (&extras.certificates, info.addr()) {
         (Some(certificates), ConnectionAddr::TcpTls { .. }) => Client::build_with_tls(info, certificates.clone()),
         _ => Client::open(info),
@@ -307,9 +320,9 @@ fn sentinel(nodes: &Nodes, master: &str, user: Option<&Credentials>, extras: &Ex
     let mut builder = SentinelClientBuilder::new(nodes.addresses(), master, SentinelServerType::Master)?
         .set_client_to_redis_db(nodes.database)
         .set_client_to_redis_protocol(ProtocolVersion::RESP2)
-        .set_client_to_redis_tcp_settings(tcp_settings())
+        .set_client_to_redis_tcp_settings(socket::tcp_settings())
         .set_client_to_sentinel_protocol(ProtocolVersion::RESP2)
-        .set_client_to_sentinel_tcp_settings(tcp_settings());
+        .set_client_to_sentinel_tcp_settings(socket::tcp_settings());
     let Credentials { user, password } = user.unwrap_or(&nodes.credentials);
     if let Some(user) = user {
         builder = builder.set_client_to_redis_username(user);
@@ -347,7 +360,7 @@ fn cluster(
         .connection_timeout(CONNECT_TIMEOUT)
         .response_timeout(response_timeout)
         .overall_response_timeout(Some(response_timeout))
-        .tcp_settings(tcp_settings());
+        .tcp_settings(socket::tcp_settings());
     let Credentials { user, password } = user.unwrap_or(&nodes.credentials);
     if let Some(user) = user {
         builder = builder.username(user);
@@ -361,18 +374,11 @@ fn cluster(
     builder.build()
 }
 
-/// How a connection to Redis behaves below Redis' protocol.
-fn tcp_settings() -> TcpSettings {
-    let keepalive =
-        TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_AFTER).with_retries(KEEPALIVE_PROBES);
-    TcpSettings::default().set_nodelay(true).set_keepalive(keepalive)
-}
-
 /// The certificates in these PEM files; `None` without any.
 ///
 /// # Errors
 /// The setting whose file cannot be read, and why; or that a certificate came without its key.
-pub fn certificates(
+pub(crate) fn certificates(
     authority: Option<&PathBuf>,
     certificate: Option<&PathBuf>,
     key: Option<&PathBuf>,

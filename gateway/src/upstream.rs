@@ -5,7 +5,8 @@
 
 use crate::access::Rights;
 use crate::catalogue::Known;
-use crate::connection::{Connection, State, keep_connected};
+pub(crate) use crate::connection::Unavailable;
+use crate::connection::{Connection, SLICE, State, keep_connected};
 use crate::dialect::{self, Finish, Scripts};
 use crate::metrics::Metrics;
 use crate::target::{CONNECT_TIMEOUT, Target};
@@ -20,12 +21,15 @@ use tokio::time::timeout;
 /// How a server says that it is no master, or no longer.
 const READ_ONLY: &str = "READONLY ";
 
+/// A cluster has no order of all its keys, and one node's are not all.
+const SCAN_IN_CLUSTER: &str = "ERR SCAN is not available in a cluster: it would show the keys of one node";
+
 /// Commands with options that decide whether they wait.
 const MAY_WAIT: [&[u8]; 2] = [b"XREAD", b"XREADGROUP"];
 
 /// All requests' way to Redis. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Upstream {
+pub(crate) struct Upstream {
     state: watch::Receiver<State>,
     /// Told when a request failed, so that the connection is asked whether it is alive.
     suspect: Arc<Notify>,
@@ -33,21 +37,9 @@ pub struct Upstream {
     metrics: Arc<Metrics>,
 }
 
-/// There is no answer of Redis to give.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Unavailable {
-    /// There is no connection: nothing was sent.
-    #[error("ERR Redis is not reachable; nothing was sent, try again shortly")]
-    NotConnected,
-    /// The connection went, or Redis was too slow: the commands may have run.
-    #[error("ERR Redis did not answer; the commands may have been executed")]
-    Unanswered,
-}
-
 impl Upstream {
     /// Starts the task that keeps the connection. It ends when the last clone is dropped.
-    pub fn spawn(target: Target, response_timeout: Duration, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn spawn(target: Target, response_timeout: Duration, metrics: Arc<Metrics>) -> Self {
         let (sender, state) = watch::channel(State::Connecting);
         let suspect = Arc::new(Notify::new());
         let upstream =
@@ -65,7 +57,7 @@ impl Upstream {
     ///
     /// # Errors
     /// [`Unavailable`] without a reply; an error of Redis is a reply.
-    pub async fn run(&self, mut command: Args, rights: Rights) -> Result<Reply, Unavailable> {
+    pub(crate) async fn run(&self, mut command: Args, rights: Rights) -> Result<Reply, Unavailable> {
         let connection = self.connection().await?;
         match self.prepare(&connection, &mut command, rights).await? {
             Ok(finish) => {
@@ -81,24 +73,50 @@ impl Upstream {
     ///
     /// # Errors
     /// As [`Upstream::run`].
-    pub async fn run_all(&self, mut commands: Vec<Args>, rights: Rights) -> Result<Vec<Reply>, Unavailable> {
+    pub(crate) async fn run_all(
+        &self,
+        mut commands: Vec<Args>,
+        rights: Rights,
+        limit_bytes: usize,
+    ) -> Result<Vec<Reply>, Unavailable> {
         let connection = self.connection().await?;
+        let (mut replies, mut weight) = (Vec::with_capacity(commands.len()), 0);
+        for slice in commands.chunks_mut(SLICE) {
+            let answered =
+                self.run_slice(&connection, slice, rights).await.map_err(|unavailable| match unavailable {
+                    // Those before have run.
+                    Unavailable::NotConnected if !replies.is_empty() => Unavailable::Unanswered,
+                    unavailable => unavailable,
+                })?;
+            weight += answered.iter().map(Reply::weight_bytes).sum::<usize>();
+            // All of a pipeline runs, also where nobody will read the answer.
+            if weight <= limit_bytes {
+                replies.extend(answered);
+            }
+        }
+        if weight > limit_bytes { Err(Unavailable::TooLarge(weight)) } else { Ok(replies) }
+    }
+
+    async fn run_slice(
+        &self,
+        connection: &Connection,
+        commands: &mut [Args],
+        rights: Rights,
+    ) -> Result<Vec<Reply>, Unavailable> {
         let mut verdicts = Vec::with_capacity(commands.len());
         let mut pipeline = Pipeline::with_capacity(commands.len());
-        for command in &mut commands {
-            let verdict = self.prepare(&connection, command, rights).await?;
+        for command in commands {
+            let verdict = self.prepare(connection, command, rights).await?;
             if verdict.is_ok() {
                 pipeline.add_command(packed(command));
             }
             verdicts.push(verdict);
         }
-        let mut replies = if pipeline.is_empty() {
-            Vec::new()
-        } else {
+        let mut replies = Vec::new().into_iter();
+        if !pipeline.is_empty() {
             self.metrics.commands.add(pipeline.len());
-            self.answered(connection.send_all(&pipeline).await)?
+            replies = self.answered(connection.send_slice(&pipeline).await)?.into_iter();
         }
-        .into_iter();
         let replies = verdicts.into_iter().map(|verdict| match verdict {
             Ok(finish) => replies.next().map(|reply| self.finish(finish, reply)).ok_or(Unavailable::Unanswered),
             Err(words) => Ok(Reply::Error(words)),
@@ -110,7 +128,7 @@ impl Upstream {
     ///
     /// # Errors
     /// [`Unavailable`]. The inner error is for a transaction that was refused, or that Redis discarded, whole.
-    pub async fn run_atomic(
+    pub(crate) async fn run_atomic(
         &self,
         mut commands: Vec<Args>,
         rights: Rights,
@@ -126,17 +144,20 @@ impl Upstream {
             pipeline.add_command(packed(command));
         }
         self.metrics.commands.add(pipeline.len() + 2);
-        match self.answered(connection.send_atomic(&pipeline).await)? {
-            Reply::Array(replies) => {
+        let mut all = self.answered(connection.send_atomic(&pipeline).await)?;
+        let last = all.pop();
+        all.iter().for_each(|queued| self.doubt_read_only(queued));
+        match last {
+            Some(Reply::Array(replies)) => {
                 Ok(Ok(finishes.into_iter().zip(replies).map(|(finish, reply)| self.finish(finish, reply)).collect()))
             }
-            Reply::Error(words) => Ok(Err(words)),
+            Some(Reply::Error(words)) => Ok(Err(words)),
             _ => Err(Unavailable::Unanswered),
         }
     }
 
     /// Told by whoever has reason to doubt the connection; it is then checked at once.
-    pub fn suspect(&self) -> Arc<Notify> {
+    pub(crate) fn suspect(&self) -> Arc<Notify> {
         Arc::clone(&self.suspect)
     }
 
@@ -144,7 +165,7 @@ impl Upstream {
     ///
     /// # Errors
     /// The reason why it does not, for operators.
-    pub fn status(&self) -> Result<(), String> {
+    pub(crate) fn status(&self) -> Result<(), String> {
         match &*self.state.borrow() {
             State::Up(_) => Ok(()),
             State::Connecting => Err("the connection to Redis is being made".to_owned()),
@@ -193,6 +214,9 @@ impl Upstream {
                 }
             }
         };
+        if name == b"SCAN" && connection.is_cluster() {
+            return Ok(Err(SCAN_IN_CLUSTER.to_owned()));
+        }
         if rights == Rights::Read && !known.only_reads(command) {
             return Ok(Err(no_permission(&String::from_utf8_lossy(&name))));
         }
@@ -203,23 +227,28 @@ impl Upstream {
     async fn learn(&self, connection: &Connection, name: &[u8]) -> Result<Result<Known, String>, Unavailable> {
         self.metrics.commands.add(1);
         let question = packed(&vec![b"COMMAND".to_vec(), b"INFO".to_vec(), name.to_vec()]);
-        let answer = self.answered(connection.send(&question).await)?;
+        // Nothing of the client's was sent.
+        let answer = self.answered(connection.send(&question).await).map_err(|_| Unavailable::NotConnected)?;
         Ok(connection.catalogue.learn(name, &answer))
     }
 
     fn answered<T>(&self, answer: RedisResult<T>) -> Result<T, Unavailable> {
         answer.map_err(|error| {
-            tracing::warn!(%error, "a request to Redis failed");
+            tracing::debug!(?error, "a request to Redis failed");
             self.suspect.notify_one();
-            Unavailable::Unanswered
+            Unavailable::of(&error)
         })
     }
 
     fn finish(&self, finish: Finish, reply: Reply) -> Reply {
-        if matches!(&reply, Reply::Error(words) if words.starts_with(READ_ONLY)) {
+        self.doubt_read_only(&reply);
+        finish.reply(reply)
+    }
+
+    fn doubt_read_only(&self, reply: &Reply) {
+        if matches!(reply, Reply::Error(words) if words.starts_with(READ_ONLY)) {
             self.suspect.notify_one();
         }
-        finish.reply(reply)
     }
 }
 

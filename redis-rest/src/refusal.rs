@@ -52,7 +52,8 @@ pub fn refusal(args: &[Vec<u8>]) -> Option<String> {
     };
     // Names of commands are plain ASCII. Redis repeats an unknown name in its error line, where other
     // bytes would end the text of a reply that clients read line by line.
-    if name.len() > QUOTED_NAME_BYTES || !name.iter().all(u8::is_ascii_graphic) {
+    // One with a bar is how Redis itself names a subcommand: it tells about it and does not take it.
+    if name.len() > QUOTED_NAME_BYTES || !name.iter().all(u8::is_ascii_graphic) || name.contains(&b'|') {
         return Some(not_available(&String::from_utf8_lossy(&name[..name.len().min(QUOTED_NAME_BYTES)])));
     }
     let name = String::from_utf8_lossy(name).to_ascii_uppercase();
@@ -62,16 +63,23 @@ pub fn refusal(args: &[Vec<u8>]) -> Option<String> {
     (BLOCKING.contains(&name.as_str()) || blocks_by_option(&name, rest)).then(|| not_available(&name))
 }
 
-/// `XREAD` and `XREADGROUP` wait when `BLOCK` stands before `STREAMS`; behind it, it is the name of a key.
-/// The names of a group and its consumer are no options either.
+/// `XREAD` and `XREADGROUP` wait when `BLOCK` is one of their options, which come in any order before `STREAMS`.
+/// Behind it, and as the value of an option, it is a name like any other.
 fn blocks_by_option(name: &str, args: &[Vec<u8>]) -> bool {
-    let options = match name {
-        "XREAD" => args,
-        "XREADGROUP" => args.get(3..).unwrap_or_default(),
-        _ => return false,
-    };
-    let before_streams = options.iter().take_while(|arg| !arg.eq_ignore_ascii_case(b"STREAMS"));
-    before_streams.into_iter().any(|arg| arg.eq_ignore_ascii_case(b"BLOCK"))
+    if !matches!(name, "XREAD" | "XREADGROUP") {
+        return false;
+    }
+    let mut at = 0;
+    while let Some(option) = args.get(at) {
+        at += match option.to_ascii_uppercase().as_slice() {
+            b"BLOCK" => return true,
+            b"STREAMS" => return false,
+            b"GROUP" => 3,
+            b"COUNT" => 2,
+            _ => 1,
+        };
+    }
+    false
 }
 
 /// The error text for a command that the server does not have, or does not let through.
@@ -112,12 +120,15 @@ mod tests {
         assert_eq!(refused("BlPop k 0").as_deref(), Some(expected));
         assert!(refused("XREAD COUNT 2 block 0 STREAMS s $").is_some());
         assert!(refused("XREADGROUP GROUP g c BLOCK 0 STREAMS s >").is_some());
+        assert!(refused("XREADGROUP BLOCK 0 GROUP g c STREAMS s >").is_some());
+        assert!(refused("XREADGROUP COUNT 1 GROUP STREAMS c NOACK BLOCK 0 STREAMS s >").is_some());
     }
 
     #[test]
     fn block_as_a_name_is_not_an_option() {
         assert_eq!(refused("XREAD COUNT 2 STREAMS block 0"), None);
         assert_eq!(refused("XREADGROUP GROUP block block STREAMS s >"), None);
+        assert_eq!(refused("XREADGROUP COUNT block GROUP g c STREAMS s >"), None);
         assert_eq!(refused("SET block BLOCK"), None);
     }
 
@@ -133,6 +144,7 @@ mod tests {
         assert!(refusal(&[b"G\xffT".to_vec()]).is_some());
         assert!(refusal(&[vec![b'A'; 10_000]]).unwrap().len() < 300);
         assert!(refusal(&[b"GET\r\nX".to_vec()]).is_some());
+        assert!(refused("object|encoding k").is_some());
         assert!(refusal(&[]).is_some());
     }
 }

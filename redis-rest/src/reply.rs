@@ -85,6 +85,16 @@ impl Reply {
         pairs.iter().map(|[name, value]| Some((name.as_str()?, value.as_str()?))).collect()
     }
 
+    /// The bytes of all strings in it: about what it takes in memory and in a body.
+    pub fn weight_bytes(&self) -> usize {
+        match self {
+            Self::Nil | Self::Int(_) => 8,
+            Self::Status(text) | Self::Error(text) => text.len(),
+            Self::Bulk(bytes) => bytes.len(),
+            Self::Array(items) => items.iter().map(Self::weight_bytes).sum(),
+        }
+    }
+
     /// The reply, with an error of Redis taken out.
     ///
     /// # Errors
@@ -118,6 +128,12 @@ mod tests {
         assert_eq!(Reply::Array(vec![bulk("a"), Reply::Int(1)]).pairs(), None);
         assert_eq!(Reply::Array(vec![]).pairs(), Some(vec![]));
         assert_eq!(Reply::Nil.pairs(), None);
+    }
+
+    #[test]
+    fn a_reply_weighs_what_its_strings_do() {
+        let reply = Reply::Array(vec![bulk("abc"), Reply::Array(vec![Reply::Status("OK".into())]), Reply::Nil]);
+        assert_eq!(reply.weight_bytes(), 13);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A Redis on its own, for the tests of one part.
 
+use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -9,12 +10,12 @@ use tempfile::TempDir;
 
 use crate::{Part, ports, redis_server};
 
-/// A `redis-server` that keeps nothing on disk, killed on drop. While it is down, no outgoing connection can come to
-/// sit on its port: see [`ports`].
+/// A `redis-server` that keeps nothing on disk, killed on drop; where a test fails, with the end of its log. While it is
+/// down, no outgoing connection can come to sit on its port: see [`ports`].
 #[derive(Debug)]
 pub struct RedisServer {
     part: Part,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl RedisServer {
@@ -44,7 +45,28 @@ impl RedisServer {
     pub fn stopped() -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let part = redis_server(dir.path(), ports::free()?)?;
-        Ok(Self { part, _dir: dir })
+        Ok(Self { part, dir })
+    }
+
+    /// A sentinel that watches `master` under the name `name` and decides alone, after half a second of silence.
+    ///
+    /// # Errors
+    /// As [`RedisServer::start`].
+    pub async fn sentinel(master: &Self, name: &str) -> Result<Self> {
+        let mut server = Self::stopped()?;
+        // It writes down there what it learns.
+        let config = server.dir.path().join("sentinel.conf");
+        let settings = format!(
+            "sentinel monitor {name} 127.0.0.1 {} 1\nsentinel down-after-milliseconds {name} 500\n\
+             sentinel failover-timeout {name} 2000\n",
+            master.port()?
+        );
+        fs::write(&config, settings)?;
+        server.part.program.args.insert(0, config.into());
+        server.part.program.args.push("--sentinel".into());
+        server.part.says = "+monitor master";
+        server.restart().await?;
+        Ok(server)
     }
 
     /// Kills it, if it runs, and starts it empty at the same address.
@@ -59,6 +81,22 @@ impl RedisServer {
     /// Kills it at once.
     pub fn kill(&mut self) {
         self.part.kill();
+    }
+
+    /// Stops it where it stands: connections stay open, nobody answers.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn freeze(&self) -> Result<()> {
+        self.part.freeze()
+    }
+
+    /// Lets it go on after [`RedisServer::freeze`].
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn thaw(&self) -> Result<()> {
+        self.part.thaw()
     }
 
     /// The address, with its scheme.
@@ -124,5 +162,13 @@ impl RedisServer {
 
     fn client(&self) -> Result<redis::Client> {
         Ok(redis::Client::open(self.url())?)
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{} printed last:\n{}", self.url(), self.part.log_tail());
+        }
     }
 }

@@ -14,14 +14,22 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, SendError, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// The token of the waker. Members count from 0 and do not come this far.
 const WAKER: Token = Token(usize::MAX);
 
 /// Readiness that is taken up at once.
 const EVENTS: usize = 1024;
+
+/// Orders that are carried out before it is looked again which sockets are ready.
+const ORDERS_A_TURN: usize = 64;
+
+/// What a client may still send once it listens, in bytes. It has nothing to say; one that says more is closed, as its
+/// thread has others to serve.
+const MAX_CHATTER_BYTES: usize = 64 * 1024;
 
 /// What may wait for a thread, in bytes, before no more events are given to it.
 const MAX_BACKLOG_BYTES: usize = 16 * 1024 * 1024;
@@ -88,11 +96,10 @@ impl Crowd {
         if let [shard] = &*self.0 {
             return shard.write(ids, chunk);
         }
-        for (at, shard) in self.0.iter().enumerate() {
-            let ids: Vec<MemberId> = ids.iter().copied().filter(|id| self.place(*id) == at).collect();
-            if !ids.is_empty() {
-                shard.write(ids, chunk.clone());
-            }
+        let mut parts = vec![Vec::new(); self.0.len()];
+        ids.into_iter().for_each(|id| parts[self.place(id)].push(id));
+        for (shard, ids) in self.0.iter().zip(parts).filter(|(_, ids)| !ids.is_empty()) {
+            shard.write(ids, chunk.clone());
         }
     }
 
@@ -136,9 +143,12 @@ impl Shard {
     }
 
     fn order(&self, order: Order) {
-        // A thread that has ended keeps no sockets.
-        if self.orders.as_ref().is_some_and(|orders| orders.send(order).is_ok()) {
-            let _ = self.waker.wake();
+        let Some(orders) = &self.orders else { return };
+        match orders.send(order) {
+            Ok(()) => drop(self.waker.wake()),
+            // A thread that has ended takes no sockets, and has lost those that it had.
+            Err(SendError(Order::Adopt { id, report, .. })) => report(Loss::Gone(id)),
+            Err(_) => {}
         }
     }
 }
@@ -181,6 +191,8 @@ struct Seat {
     /// What the socket has not taken; of the first piece only the rest.
     queue: VecDeque<Bytes>,
     queued_bytes: usize,
+    /// What the client has sent since it only listens, in bytes.
+    chatter_bytes: usize,
     report: Report,
 }
 
@@ -193,10 +205,13 @@ enum Lost {
 impl Keeper {
     fn run(mut self, mut poll: Poll, inbox: &Receiver<Order>) {
         let mut events = Events::with_capacity(EVENTS);
+        // Orders that wait are no reason not to look which sockets are ready: one of them may be why they wait.
+        let mut patience = None;
         loop {
-            match poll.poll(&mut events, None) {
+            match poll.poll(&mut events, patience) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => {
                     tracing::error!(%error, "the subscribers' sockets can't be watched");
+                    self.seats.drain().for_each(|(id, seat)| (seat.report)(Loss::Gone(id)));
                     return;
                 }
                 _ => {}
@@ -206,10 +221,14 @@ impl Keeper {
                     self.ready(event.token().0 as MemberId, event.is_readable(), poll.registry());
                 }
             }
-            loop {
+            patience = Some(Duration::ZERO);
+            for _ in 0..ORDERS_A_TURN {
                 match inbox.try_recv() {
                     Ok(order) => self.carry_out(order, poll.registry()),
-                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Empty) => {
+                        patience = None;
+                        break;
+                    }
                     Err(TryRecvError::Disconnected) => {
                         self.seats.drain().for_each(|(_, seat)| seat.end());
                         return;
@@ -225,7 +244,7 @@ impl Keeper {
                 let mut socket = TcpStream::from_std(socket);
                 let watched =
                     registry.register(&mut socket, Token(id as usize), Interest::READABLE | Interest::WRITABLE);
-                let mut seat = Seat { socket, queue: VecDeque::new(), queued_bytes: 0, report };
+                let mut seat = Seat { socket, queue: VecDeque::new(), queued_bytes: 0, chatter_bytes: 0, report };
                 let written = watched.map_err(|_| Lost::Gone).and_then(|()| seat.write(&first));
                 self.seats.insert(id, seat);
                 self.settle(id, written, registry);
@@ -281,6 +300,7 @@ impl Keeper {
 
 impl Seat {
     fn write(&mut self, piece: &Bytes) -> Result<(), Lost> {
+        self.flush()?;
         let mut rest = piece.clone();
         if self.queue.is_empty() {
             write_some(&mut self.socket, &mut rest)?;
@@ -306,21 +326,26 @@ impl Seat {
             }
             self.queue.pop_front();
         }
-        self.queue = VecDeque::new(); // A queue that was long once would hold its room for ever.
+        if self.queue.capacity() > 0 {
+            self.queue = VecDeque::new(); // One that was long once would hold its room for ever.
+        }
         Ok(())
     }
 
     /// Reads until there is no more: a client has nothing to say any more but that it goes.
     fn drain(&mut self, scratch: &mut [u8]) -> Result<(), Lost> {
-        loop {
+        while self.chatter_bytes <= MAX_CHATTER_BYTES {
             match self.socket.read(scratch) {
                 Ok(0) => return Err(Lost::Gone),
-                Ok(_) => {}
+                Ok(read) => self.chatter_bytes += read,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // The system has waited long enough for a client to take what was sent.
+                Err(error) if error.kind() == ErrorKind::TimedOut && !self.queue.is_empty() => return Err(Lost::Slow),
                 Err(_) => return Err(Lost::Gone),
             }
         }
+        Err(Lost::Gone)
     }
 
     /// Ends the body, if it stands at the end of an event, and closes.
@@ -350,7 +375,6 @@ fn write_some(socket: &mut TcpStream, rest: &mut Bytes) -> Result<(), Lost> {
 mod tests {
     use super::*;
     use std::net::TcpListener;
-    use std::time::Duration;
 
     const GUARD: Duration = Duration::from_secs(20);
 
@@ -420,6 +444,36 @@ mod tests {
         }
         assert_eq!(read(&mut client, 20), "5\r\nfirst\r\n5\r\nother\r\n");
         assert!(lost.try_recv().is_err());
+    }
+
+    /// While a thread is kept busy by others, a socket that becomes ready is written to all the same.
+    #[test]
+    fn who_reads_is_served_beside_any_number_of_orders() {
+        let (crowd, mut client, lost, _) = adopted(2);
+        let piece = vec![b'x'; 8 * 1024 * 1024];
+        crowd.write(vec![2], &piece);
+        let (busy, done) = (crowd.clone(), Arc::new(std::sync::atomic::AtomicBool::new(false)));
+        let stop = Arc::clone(&done);
+        let others = std::thread::spawn(move || {
+            // To nobody, on the same thread.
+            while !stop.load(Ordering::Relaxed) {
+                if !busy.is_behind() {
+                    busy.write(vec![4], b"to others");
+                }
+            }
+        });
+        let all = "head;".len() + "800000\r\n".len() + piece.len();
+        assert!(read(&mut client, all).ends_with('x'));
+        done.store(true, Ordering::Relaxed);
+        others.join().unwrap();
+        assert!(lost.try_recv().is_err());
+    }
+
+    #[test]
+    fn who_talks_instead_of_listening_is_gone() {
+        let (_crowd, mut client, lost, _) = adopted(1);
+        // Until the other end closes.
+        while client.write_all(&[b'x'; 4096]).is_ok() && lost.try_recv() != Ok(Loss::Gone(1)) {}
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// What can be subscribed to. Names are the bytes that Redis knows.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Topic {
+pub(crate) enum Topic {
     /// A channel.
     Channel(Vec<u8>),
     /// All channels whose names match this glob-style pattern.
@@ -17,7 +17,7 @@ pub enum Topic {
 
 impl Topic {
     /// The channel's name, or the pattern.
-    pub fn name(&self) -> &[u8] {
+    pub(crate) fn name(&self) -> &[u8] {
         let (Self::Channel(name) | Self::Pattern(name)) = self;
         name
     }

@@ -110,7 +110,6 @@ async fn serve(pubsub: PubSub, reports: &mpsc::Sender<Report>) -> String {
 async fn carry_out(mut sink: PubSubSink, order: Order) -> Outcome {
     let subscribes = matches!(order, Order::Subscribe(_));
     let confirmed = async {
-        let subscribes = matches!(order, Order::Subscribe(_));
         let (Order::Subscribe(topics) | Order::Unsubscribe(topics)) = order;
         let patterns = matches!(topics.first(), Some(Topic::Pattern(_)));
         let names: Vec<&[u8]> = topics.iter().map(Topic::name).collect();

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, interval_at, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
 /// How soon it is looked at whether a crowd that was behind has caught up.
 const CATCH_UP: Duration = Duration::from_millis(50);
@@ -104,6 +104,8 @@ impl Switchboard {
         mut reports: mpsc::Receiver<link::Report>,
     ) {
         let mut keep_alive = interval_at(Instant::now() + KEEP_ALIVE, KEEP_ALIVE);
+        let mut catch_up = interval(CATCH_UP);
+        catch_up.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 request = requests.recv() => match request {
@@ -113,7 +115,7 @@ impl Switchboard {
                 Some(report) = reports.recv() => self.take_report(report),
                 Some(loss) = self.lost.recv() => self.take_loss(loss),
                 _ = keep_alive.tick() => self.keep_alive(),
-                () = sleep(CATCH_UP), if !self.dropped.is_empty() => self.catch_up(),
+                _ = catch_up.tick(), if !self.dropped.is_empty() => self.catch_up(),
             }
             self.send_order();
         }
