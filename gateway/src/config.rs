@@ -139,6 +139,11 @@ pub struct Config {
     #[arg(long, env = "GATEWAY_MAX_SUBSCRIPTIONS", default_value_t = 100_000, value_parser = at_least_one, help_heading = "Limits")]
     pub max_subscriptions: usize,
 
+    /// Threads that answer requests. Without it half as many as there are processors: more of them on the same
+    /// processors wake each other more often than they work, and Redis and subscribers want their share.
+    #[arg(long, env = "GATEWAY_THREADS", value_parser = at_least_one, help_heading = "Limits")]
+    pub threads: Option<usize>,
+
     /// What is logged to stderr: error, warn, info, debug, trace, or a filter by module.
     #[arg(long, env = "LOG_LEVEL", default_value = "info", help_heading = "Logs")]
     pub log_level: String,
@@ -222,6 +227,12 @@ impl Config {
     /// How long Redis may take to answer.
     pub(crate) fn response_timeout(&self) -> Duration {
         Duration::from_secs(self.response_timeout_secs.unsigned_abs())
+    }
+
+    /// How many threads answer requests.
+    pub fn request_threads(&self) -> usize {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        self.threads.unwrap_or(processors.div_ceil(2))
     }
 
     /// The tokens of ACL users.

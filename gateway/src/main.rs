@@ -9,9 +9,8 @@ use std::process::ExitCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run().await {
+fn main() -> ExitCode {
+    match start() {
         Ok(()) => ExitCode::SUCCESS,
         // One line in words: whoever starts the gateway is to mend a setting, not to read a backtrace.
         Err(error) => {
@@ -21,14 +20,19 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run() -> anyhow::Result<()> {
+fn start() -> anyhow::Result<()> {
     let config = Config::from_command_line()?;
     start_logs(&config)?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.worker_threads(config.request_threads()).enable_all().build()?.block_on(run(&config))
+}
+
+async fn run(config: &Config) -> anyhow::Result<()> {
     let terminate = signal(SignalKind::terminate())?;
     let hang_up = signal(SignalKind::hangup())?;
     raise_descriptor_limit();
 
-    let gateway = Gateway::bind(&config).await?;
+    let gateway = Gateway::bind(config).await?;
     // Scripts and tests wait for these lines, so they stand alone on stdout.
     println!("listening on {}", gateway.url());
     if let Some(admin) = gateway.admin_url() {
