@@ -327,16 +327,20 @@ mod tests {
         requests: mpsc::UnboundedSender<Request>,
         reports: mpsc::Sender<link::Report>,
         orders: mpsc::UnboundedReceiver<Order>,
+        crowd: Crowd,
+        metrics: Arc<Metrics>,
     }
 
     impl Rig {
         async fn connected() -> Self {
             let (requests, inbox) = mpsc::unbounded_channel();
             let (reports, outbox) = mpsc::channel(8);
-            tokio::spawn(Switchboard::new(Arc::default(), Crowd::spawn(1).unwrap(), Arc::default()).run(inbox, outbox));
+            let (crowd, metrics) = (Crowd::spawn(1).unwrap(), Arc::<Metrics>::default());
+            let switchboard = Switchboard::new(Arc::clone(&metrics), crowd.clone(), Arc::default());
+            tokio::spawn(switchboard.run(inbox, outbox));
             let (sender, orders) = mpsc::unbounded_channel();
             reports.send(link::Report::Connected(sender)).await.unwrap();
-            Self { requests, reports, orders }
+            Self { requests, reports, orders, crowd, metrics }
         }
 
         async fn join(&mut self, id: MemberId) -> Receiver {
@@ -385,5 +389,25 @@ mod tests {
         let (first, second) = (first.next().await.unwrap(), second.next().await.unwrap());
         assert_eq!(first, "data: message,c,hello\n\n");
         assert_eq!(first.as_ptr(), second.as_ptr());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn events_that_can_t_be_written_fast_enough_are_dropped_and_it_is_said() {
+        let mut rig = Rig::connected().await;
+        let mut stream = rig.join(1).await;
+        let message = |text: &str| link::Report::Message {
+            topic: topic(),
+            channel: b"c".to_vec(),
+            payload: text.as_bytes().to_vec(),
+        };
+        rig.crowd.pretend_behind(true);
+        rig.reports.send(message("lost")).await.unwrap();
+        while rig.metrics.dropped.value() == 0 {
+            tokio::task::yield_now().await;
+        }
+        rig.crowd.pretend_behind(false);
+        assert_eq!(stream.next().await.unwrap(), subscribe::RESUBSCRIBED_BYTES);
+        rig.reports.send(message("heard")).await.unwrap();
+        assert_eq!(stream.next().await.unwrap(), "data: message,c,heard\n\n");
     }
 }
