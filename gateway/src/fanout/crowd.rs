@@ -360,8 +360,6 @@ impl Seat {
                 Ok(read) => self.chatter_bytes += read,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // The system has waited long enough for a client to take what was sent.
-                Err(error) if error.kind() == ErrorKind::TimedOut && !self.queue.is_empty() => return Err(Lost::Slow),
                 Err(_) => return Err(Lost::Gone),
             }
         }
@@ -385,6 +383,8 @@ fn write_some(socket: &mut TcpStream, rest: &mut Bytes) -> Result<(), Lost> {
             Ok(written) => drop(rest.split_to(written)),
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            // The system has waited long enough for the client to take what was sent before.
+            Err(error) if error.kind() == ErrorKind::TimedOut => return Err(Lost::Slow),
             Err(_) => return Err(Lost::Gone),
         }
     }
