@@ -227,9 +227,6 @@ pub(crate) enum Unavailable {
     /// The connection went, or Redis was too slow: the commands may have run.
     #[error("ERR Redis did not answer; the commands may have been executed")]
     Unanswered,
-    /// The answer is larger than one may be: it was thrown away, and the commands have run.
-    #[error("ERR the answer has {0} bytes; the commands have been executed")]
-    TooLarge(usize),
 }
 
 impl Unavailable {

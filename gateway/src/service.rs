@@ -104,13 +104,10 @@ async fn pipeline(app: &App, grant: Grant, headers: &HeaderMap, body: Incoming) 
     let format = Format::requested(headers)?;
     let commands = read_commands(app, headers, body).await?;
     let limit = app.limits.response_bytes;
-    let replies = app.backend(grant).upstream.run_all(commands, grant.rights, limit).await.map_err(|unavailable| {
-        match unavailable {
-            Unavailable::TooLarge(actual) => Refusal::AnswerTooLarge { limit, actual },
-            unavailable => unavailable.into(),
-        }
-    })?;
-    bounded(app, answer::several(&replies, format))
+    match app.backend(grant).upstream.run_all(commands, grant.rights, limit).await? {
+        Ok(replies) => bounded(app, answer::several(&replies, format)),
+        Err(actual) => Err(Refusal::AnswerTooLarge { limit, actual }),
+    }
 }
 
 /// `/multi-exec`: commands as one transaction. Always JSON.

@@ -1,7 +1,7 @@
 //! Requests on the one connection to Redis that they all share.
 //!
 //! While there is none, requests are refused at once and in words; they are never queued for later. A reply
-//! is passed on as Redis gave it, errors included.
+//! is passed on as Redis gave it, errors included, but for what Upstash words otherwise (`dialect`).
 
 use crate::access::Rights;
 use crate::catalogue::Known;
@@ -72,29 +72,27 @@ impl Upstream {
     /// Runs commands in order, not atomically; one reply each. A command that must not pass fails alone.
     ///
     /// # Errors
-    /// As [`Upstream::run`].
+    /// As [`Upstream::run`]. The inner error is for replies that have more than `limit_bytes`: how many they have. All
+    /// commands have run all the same.
     pub(crate) async fn run_all(
         &self,
         mut commands: Vec<Args>,
         rights: Rights,
         limit_bytes: usize,
-    ) -> Result<Vec<Reply>, Unavailable> {
+    ) -> Result<Result<Vec<Reply>, usize>, Unavailable> {
         let connection = self.connection().await?;
         let (mut replies, mut weight) = (Vec::with_capacity(commands.len()), 0);
-        for slice in commands.chunks_mut(SLICE) {
-            let answered =
-                self.run_slice(&connection, slice, rights).await.map_err(|unavailable| match unavailable {
-                    // Those before have run.
-                    Unavailable::NotConnected if !replies.is_empty() => Unavailable::Unanswered,
-                    unavailable => unavailable,
-                })?;
+        for (at, slice) in commands.chunks_mut(SLICE).enumerate() {
+            let answered = self.run_slice(&connection, slice, rights).await;
+            // Those of the slices before have run.
+            let answered = if at == 0 { answered? } else { answered.map_err(|_| Unavailable::Unanswered)? };
             weight += answered.iter().map(Reply::weight_bytes).sum::<usize>();
             // All of a pipeline runs, also where nobody will read the answer.
             if weight <= limit_bytes {
                 replies.extend(answered);
             }
         }
-        if weight > limit_bytes { Err(Unavailable::TooLarge(weight)) } else { Ok(replies) }
+        Ok(if weight > limit_bytes { Err(weight) } else { Ok(replies) })
     }
 
     async fn run_slice(
