@@ -2,8 +2,9 @@
 //! crosses a boundary (Redis hash, channel message, server-sent event).
 //!
 //! In scope: batch state and its invariants, positions, changes, the receiving rules ([`Replica`]), channel messages,
-//! server-sent events, key and channel names, limits, metric names, and `update.lua`.
-//! Out of scope: sockets, clocks, runtimes, retries, HTTP status codes.
+//! server-sent events, key and channel names, access tokens and what they give a right to, limits, metric names, and
+//! `update.lua`.
+//! Out of scope: cryptography, sockets, clocks, runtimes, retries, HTTP status codes.
 //!
 //! The one idea: progress is versioned state, not a log. [`BatchState::changes_since`] a [`Position`] serves the first
 //! event of a new viewer, every live event, a resumed stream and a viewer that fell behind alike.
@@ -20,6 +21,7 @@ pub mod position;
 pub mod replica;
 pub mod script;
 pub mod state;
+pub mod token;
 #[cfg(test)]
 mod typescript;
 

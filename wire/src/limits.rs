@@ -31,3 +31,56 @@ pub const MAX_PREFIX_BYTES: usize = 64;
 
 /// Messages kept while the hash is being read; on overflow it is read again.
 pub const MAX_HELD_MESSAGES: usize = 64;
+
+/// Viewers of one batch: more than one object writes to within a second (`MAX_VIEWERS` sets another number).
+pub const MAX_VIEWERS: usize = 10_000;
+
+/// Viewers of one batch by one user: many tabs on many devices, and far from [`MAX_VIEWERS`] (`MAX_VIEWERS_PER_USER`
+/// sets another number).
+pub const MAX_VIEWERS_PER_USER: usize = 100;
+
+/// Seconds over which opens and reads are counted: one of the two periods that the runtime's rate limits have.
+pub const RATE_PERIOD_SECS: u64 = 10;
+
+/// Streams that one user, or one address without a token, opens in [`RATE_PERIOD_SECS`]: ten a second.
+pub const MAX_OPENS: u32 = 100;
+
+/// Reads and tickets of one user, or one address without a token, in [`RATE_PERIOD_SECS`].
+pub const MAX_READS: u32 = 300;
+
+/// Bytes of a request's URL: every address here is shorter than 200, and a ticket than 1 KiB.
+pub const MAX_URL_BYTES: usize = 4 * 1024;
+
+/// Bytes of a request's headers, names and values: room for a token and for an application's own cookies.
+pub const MAX_HEADER_BYTES: usize = 32 * 1024;
+
+/// Bytes of a token or ticket: what browsers keep as one cookie (RFC 6265, section 6.1).
+pub const MAX_TOKEN_BYTES: usize = 4 * 1024;
+
+/// Bytes of a key set (JWKS).
+pub const MAX_KEY_SET_BYTES: usize = 64 * 1024;
+
+/// Keys of a key set that are looked at.
+pub const MAX_KEYS: usize = 32;
+
+/// Bytes of an answer of Redis over HTTP: the largest state, each of its bytes escaped, with some room.
+pub const MAX_REPLY_BYTES: usize = 3 * MAX_STATE_BYTES;
+
+/// Bytes of one upload with all its files.
+pub const MAX_UPLOAD_BYTES: u64 = 512 * 1024 * 1024;
+
+/// Bytes of one uploaded file: three times a large JPEG of today's phones.
+pub const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Files of one upload: each is open until the form has ended. Larger batches are declared, and may have
+/// [`MAX_PHOTOS`].
+pub const MAX_UPLOAD_FILES: usize = 100;
+
+/// Bytes of a declaration of photos: [`MAX_PHOTOS`] with long names.
+pub const MAX_DECLARATION_BYTES: usize = 4 * 1024 * 1024;
+
+/// Bytes of a photo's name.
+pub const MAX_NAME_BYTES: usize = 255;
+
+/// Pixels of a photo: more than any camera of today takes, and 400 MB of memory at most while it is decoded.
+pub const MAX_PIXELS: u64 = 100_000_000;

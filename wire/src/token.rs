@@ -1,0 +1,364 @@
+//! Access tokens and tickets: JSON Web Tokens (RFC 7519) as text, and what they give a right to.
+//!
+//! Signatures are the caller's: it checks the bytes of [`Unverified::signed`] with a key of its own choosing, by the
+//! algorithm that [`Unverified::algorithm`] names, and only [`Unverified::admit`] gives out the claims. The rules are
+//! those of RFC 8725: the algorithm decides which kind of key is tried, so that no public key ever checks an HMAC; and
+//! tokens and tickets are of different types, so that neither passes for the other.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    BatchId,
+    limits::{MAX_INTEGER, MAX_OWNER_BYTES, MAX_TOKEN_BYTES},
+};
+
+mod grant;
+mod key_set;
+mod keyring;
+
+pub use grant::{Batches, Grant};
+pub use key_set::{Key, KeySet, KeySetError};
+pub use keyring::{Keyring, Lookup};
+
+/// How much a clock that signs may be ahead of the one that checks, in milliseconds. An expiry has no such grace.
+pub const CLOCK_SKEW: u64 = 60_000;
+
+/// How long a ticket opens streams, in milliseconds.
+pub const TICKET_LIFE: u64 = 5 * 60 * 1000;
+
+/// How a token is signed (RFC 7518, section 3.1). Nothing else is taken, least of all `none`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Algorithm {
+    /// HMAC with SHA-256: a secret that both sides know.
+    Hs256,
+    /// ECDSA on P-256 with SHA-256: the signature is 64 bytes, r and s.
+    Es256,
+}
+
+/// What a token is for (its header's `typ`; RFC 8725, section 3.11).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Says who is asking. Stands in a header or a cookie, never in a URL.
+    Access,
+    /// Opens the stream of one batch for [`TICKET_LIFE`]. May stand in a URL.
+    Ticket,
+}
+
+const TICKET_TYPE: &str = "ticket+jwt";
+
+/// What a token says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claims {
+    /// Who is asking, and which batches they may see.
+    pub grant: Grant,
+    /// `exp`, in milliseconds since the Unix epoch: from then on nothing is opened with it.
+    pub expires: u64,
+    /// A ticket's `until`, in milliseconds since the Unix epoch: when the token behind it ends, and with it the streams
+    /// that it opened. `None`: with the expiry.
+    pub until: Option<u64>,
+    /// `iss`: who made it.
+    pub issuer: Option<String>,
+    /// `aud`: whom it is for.
+    pub audience: Vec<String>,
+}
+
+/// Whose tokens are taken.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Expected {
+    /// The `iss` that a token must have; `None`: any, or none.
+    pub issuer: Option<String>,
+    /// The `aud` that a token must have among its own. `None`: a token for a named audience is refused (RFC 7519,
+    /// section 4.1.3).
+    pub audience: Option<String>,
+}
+
+/// Why a token is refused: in words that a caller may see, and without a part of the token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// More than [`MAX_TOKEN_BYTES`].
+    #[error("it has more than {MAX_TOKEN_BYTES} bytes")]
+    TooLong,
+    /// Not three parts of base64url with JSON in them.
+    #[error("it is no JSON Web Token: {0}")]
+    Malformed(&'static str),
+    /// Another `alg`.
+    #[error("its alg is neither HS256 nor ES256")]
+    Algorithm,
+    /// `crit` names extensions that must be understood; there are none that are.
+    #[error("its header has crit, and no extension is known here")]
+    Critical,
+    /// Another `typ`.
+    #[error("its typ is neither JWT nor ticket+jwt")]
+    Type,
+    /// A ticket where a token is asked for.
+    #[error("it is a ticket, which only opens a stream, as ?ticket=")]
+    IsTicket,
+    /// A token where a ticket is asked for.
+    #[error("it is no ticket; a token does not belong into a URL: get a ticket by POST /api/batches/ID/ticket")]
+    IsNoTicket,
+    /// No key made this signature.
+    #[error("its signature is wrong")]
+    Signature,
+    /// No key for its algorithm is set, or none of that `kid`.
+    #[error("there is no key to check it with")]
+    NoKey,
+    /// Past its `exp`.
+    #[error("it has expired")]
+    Expired,
+    /// Before its `nbf`.
+    #[error("its time has not come (nbf)")]
+    TooEarly,
+    /// Not from the issuer that is set.
+    #[error("its issuer (iss) is not the one that is set here")]
+    Issuer,
+    /// For someone else.
+    #[error("it is for another audience (aud)")]
+    Audience,
+    /// A claim is missing or of another form.
+    #[error("{0}")]
+    Claim(&'static str),
+}
+
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    kid: Option<String>,
+    typ: Option<String>,
+    crit: Option<serde_json::Value>,
+}
+
+/// The claims as they travel. Times are seconds, perhaps with a fraction (RFC 7519, section 2, "NumericDate").
+#[derive(Serialize, Deserialize)]
+struct Payload {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sub: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batches: Option<serde_json::Value>,
+    /// A ticket's only batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch: Option<BatchId>,
+    exp: Option<serde_json::Number>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nbf: Option<serde_json::Number>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<serde_json::Number>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iss: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    aud: Option<serde_json::Value>,
+}
+
+/// A token that was read and whose signature was not checked yet.
+#[derive(Debug, Clone)]
+pub struct Unverified {
+    algorithm: Algorithm,
+    key_id: Option<String>,
+    kind: Kind,
+    signed: String,
+    signature: Vec<u8>,
+    claims: Claims,
+    not_before: Option<u64>,
+}
+
+impl Unverified {
+    /// Reads a token in the compact form.
+    ///
+    /// # Errors
+    /// [`TokenError`]: not a token, or one of a form that is not taken.
+    pub fn parse(text: &str) -> Result<Self, TokenError> {
+        if text.len() > MAX_TOKEN_BYTES {
+            return Err(TokenError::TooLong);
+        }
+        let parts = text.rsplit_once('.').and_then(|(signed, sig)| Some((signed, signed.split_once('.')?, sig)));
+        let Some((signed, (header, payload), signature)) = parts else {
+            return Err(TokenError::Malformed("it has not three parts"));
+        };
+        let header: Header = json(header, "its header can't be read")?;
+        let algorithm = match header.alg.as_str() {
+            "HS256" => Algorithm::Hs256,
+            "ES256" => Algorithm::Es256,
+            _ => return Err(TokenError::Algorithm),
+        };
+        if header.crit.is_some() {
+            return Err(TokenError::Critical);
+        }
+        let kind = kind(header.typ.as_deref())?;
+        let payload: Payload = json(payload, "its claims can't be read")?;
+        let not_before = payload.nbf.as_ref().map(millis).transpose()?;
+        Ok(Self {
+            algorithm,
+            key_id: header.kid,
+            kind,
+            signed: signed.to_owned(),
+            signature: bytes(signature, "its signature can't be read")?,
+            claims: claims(payload, kind)?,
+            not_before,
+        })
+    }
+
+    /// How it claims to be signed: which kind of key may check it.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The `kid` of its key.
+    pub fn key_id(&self) -> Option<&str> {
+        self.key_id.as_deref()
+    }
+
+    /// The bytes that were signed.
+    pub fn signed(&self) -> &[u8] {
+        self.signed.as_bytes()
+    }
+
+    /// The signature.
+    pub fn signature(&self) -> &[u8] {
+        &self.signature
+    }
+
+    /// The claims, if they may be believed. `is_signed`: the signature was checked and is good. `now` is in
+    /// milliseconds since the Unix epoch.
+    ///
+    /// # Errors
+    /// [`TokenError`]: what is wrong with it; a wrong signature before anything else.
+    pub fn admit(self, is_signed: bool, kind: Kind, expected: &Expected, now: u64) -> Result<Claims, TokenError> {
+        if !is_signed {
+            return Err(TokenError::Signature);
+        }
+        match (kind, self.kind) {
+            (Kind::Access, Kind::Ticket) => return Err(TokenError::IsTicket),
+            (Kind::Ticket, Kind::Access) => return Err(TokenError::IsNoTicket),
+            _ => {}
+        }
+        if now >= self.claims.expires {
+            return Err(TokenError::Expired);
+        }
+        if self.not_before.is_some_and(|from| now + CLOCK_SKEW < from) {
+            return Err(TokenError::TooEarly);
+        }
+        if expected.issuer.is_some() && self.claims.issuer != expected.issuer {
+            return Err(TokenError::Issuer);
+        }
+        let audience = &self.claims.audience;
+        if expected.audience.as_ref().map_or(!audience.is_empty(), |ours| !audience.contains(ours)) {
+            return Err(TokenError::Audience);
+        }
+        Ok(self.claims)
+    }
+}
+
+impl Claims {
+    /// When the streams end that it opened.
+    pub fn streams_until(&self) -> u64 {
+        self.until.unwrap_or(self.expires)
+    }
+
+    /// A ticket for one batch, made of a token at `now`: it gives no right that the token does not give, nor for
+    /// longer.
+    #[must_use]
+    pub fn ticket(&self, batch: &BatchId, now: u64) -> Self {
+        Self {
+            grant: self.grant.only(batch),
+            expires: self.streams_until().min(now + TICKET_LIFE),
+            until: Some(self.streams_until()),
+            issuer: self.issuer.clone(),
+            audience: self.audience.clone(),
+        }
+    }
+
+    /// The bytes to be signed by HMAC with SHA-256; [`compact`] puts the signature to them.
+    pub fn to_be_signed(&self) -> String {
+        let (ticket, exp) = (self.until.is_some(), seconds(self.expires));
+        let typ = if ticket { TICKET_TYPE } else { "JWT" };
+        let payload = Payload {
+            sub: self.grant.subject.clone(),
+            batches: self.grant.batches.to_claim(),
+            batch: self.grant.only.clone(),
+            exp: Some(exp),
+            nbf: None,
+            until: self.until.map(seconds),
+            iss: self.issuer.clone(),
+            aud: (!self.audience.is_empty()).then(|| self.audience.clone().into()),
+        };
+        let header = format!(r#"{{"alg":"HS256","typ":"{typ}"}}"#);
+        // Strings, numbers and lists of them: nothing that serde_json could refuse.
+        let payload = serde_json::to_vec(&payload).unwrap_or_default();
+        format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload))
+    }
+}
+
+/// A token in the compact form: what was signed, and its signature.
+pub fn compact(signed: &str, signature: &[u8]) -> String {
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+fn kind(typ: Option<&str>) -> Result<Kind, TokenError> {
+    let typ = typ.unwrap_or("JWT").to_ascii_lowercase();
+    match typ.strip_prefix("application/").unwrap_or(&typ) {
+        // at+jwt: RFC 9068, OAuth 2.0 access tokens.
+        "jwt" | "at+jwt" => Ok(Kind::Access),
+        TICKET_TYPE => Ok(Kind::Ticket),
+        _ => Err(TokenError::Type),
+    }
+}
+
+fn claims(payload: Payload, kind: Kind) -> Result<Claims, TokenError> {
+    let fits = |sub: &String| (1..=MAX_OWNER_BYTES).contains(&sub.len());
+    if payload.sub.as_ref().is_some_and(|sub| !fits(sub)) {
+        return Err(TokenError::Claim("its sub (the user) has not 1 to 256 bytes"));
+    }
+    let exp = payload.exp.ok_or(TokenError::Claim("it has no exp: a token must expire"))?;
+    let until = payload.until.as_ref().map(millis).transpose()?;
+    let (until, only) = match kind {
+        Kind::Access => (None, None),
+        Kind::Ticket if until.is_none() || payload.batch.is_none() => {
+            return Err(TokenError::Claim("a ticket has batch and until"));
+        }
+        Kind::Ticket => (until, payload.batch),
+    };
+    let batches = Batches::from_claim(payload.batches)
+        .ok_or(TokenError::Claim(r#"its batches are neither "*" nor a list of batch ids"#))?;
+    if payload.sub.is_none() && batches.is_none() {
+        return Err(TokenError::Claim("it has neither sub (a user) nor batches: it opens nothing"));
+    }
+    let audience = match payload.aud {
+        None => Vec::new(),
+        Some(serde_json::Value::String(one)) => vec![one],
+        Some(several) => serde_json::from_value(several)
+            .map_err(|_| TokenError::Claim("its aud is neither a text nor a list of texts"))?,
+    };
+    Ok(Claims {
+        grant: Grant { subject: payload.sub, batches, only },
+        expires: millis(&exp)?,
+        until,
+        issuer: payload.iss,
+        audience,
+    })
+}
+
+fn bytes(part: &str, what: &'static str) -> Result<Vec<u8>, TokenError> {
+    URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed(what))
+}
+
+fn json<T: for<'a> Deserialize<'a>>(part: &str, what: &'static str) -> Result<T, TokenError> {
+    serde_json::from_slice(&bytes(part, what)?).map_err(|_| TokenError::Malformed(what))
+}
+
+/// A NumericDate in milliseconds.
+fn millis(date: &serde_json::Number) -> Result<u64, TokenError> {
+    let secs = date.as_f64().unwrap_or(-1.0);
+    if !(0.0..=(MAX_INTEGER / 1_000) as f64).contains(&secs) {
+        return Err(TokenError::Claim("a time in it is no number of seconds since 1970"));
+    }
+    Ok((secs * 1_000.0).round() as u64)
+}
+
+fn seconds(millis: u64) -> serde_json::Number {
+    let secs = millis / 1_000;
+    let exact = millis.is_multiple_of(1_000).then(|| secs.into());
+    exact.or_else(|| serde_json::Number::from_f64(millis as f64 / 1_000.0)).unwrap_or_else(|| secs.into())
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,135 @@
+//! What a token gives a right to.
+
+use serde::{Deserialize, Serialize};
+
+use crate::BatchId;
+
+/// Who is asking, and which batches they may see.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// `sub`: the user. They see the batches that they own.
+    pub subject: Option<String>,
+    /// `batches`: seen whoever owns them.
+    pub batches: Batches,
+    /// A ticket's only batch.
+    pub only: Option<BatchId>,
+}
+
+/// The claim `batches`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Batches {
+    /// `"*"`: each one.
+    All,
+    /// These.
+    These(Vec<BatchId>),
+}
+
+impl Grant {
+    /// A user, who sees what they own.
+    pub fn user(subject: impl Into<String>) -> Self {
+        Self { subject: Some(subject.into()), batches: Batches::none(), only: None }
+    }
+
+    /// Whether a batch with this owner may be seen: one that the token names, or one's own.
+    pub fn may_see(&self, batch: &BatchId, owner: Option<&str>) -> bool {
+        self.is_for(batch) && (self.batches.cover(batch) || self.owns(owner))
+    }
+
+    /// Whether a batch with this owner may be changed: one's own, or any with a token for all. A token that names
+    /// batches shows them to someone; it does not give them away.
+    pub fn may_change(&self, batch: &BatchId, owner: Option<&str>) -> bool {
+        self.is_for(batch) && (self.batches == Batches::All || self.owns(owner))
+    }
+
+    /// Whether it is for this batch at all: a ticket is for one.
+    pub fn is_for(&self, batch: &BatchId) -> bool {
+        self.only.as_ref().is_none_or(|only| only == batch)
+    }
+
+    /// The same, for one batch alone.
+    pub(super) fn only(&self, batch: &BatchId) -> Self {
+        let covered = self.is_for(batch) && self.batches.cover(batch);
+        let batches = if covered { Batches::These(vec![batch.clone()]) } else { Batches::none() };
+        // A ticket made of a ticket stays that one's.
+        let only = Some(self.only.clone().unwrap_or_else(|| batch.clone()));
+        Self { subject: self.subject.clone(), batches, only }
+    }
+
+    fn owns(&self, owner: Option<&str>) -> bool {
+        owner.is_some() && self.subject.as_deref() == owner
+    }
+}
+
+impl Batches {
+    /// None but one's own.
+    pub fn none() -> Self {
+        Self::These(Vec::new())
+    }
+
+    pub(super) fn is_none(&self) -> bool {
+        *self == Self::none()
+    }
+
+    fn cover(&self, batch: &BatchId) -> bool {
+        match self {
+            Self::All => true,
+            Self::These(these) => these.contains(batch),
+        }
+    }
+
+    pub(super) fn from_claim(claim: Option<serde_json::Value>) -> Option<Self> {
+        match claim {
+            None => Some(Self::none()),
+            Some(serde_json::Value::String(all)) => (all == "*").then_some(Self::All),
+            Some(these) => serde_json::from_value(these).ok().map(Self::These),
+        }
+    }
+
+    pub(super) fn to_claim(&self) -> Option<serde_json::Value> {
+        match self {
+            Self::All => Some("*".into()),
+            Self::These(these) if these.is_empty() => None,
+            Self::These(these) => Some(these.iter().map(BatchId::as_str).collect()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> BatchId {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_batch_is_seen_by_its_owner_and_by_whom_the_token_names_it_to() {
+        let anna = Grant::user("anna");
+        assert!(anna.may_see(&id("a"), Some("anna")));
+        assert!(!anna.may_see(&id("a"), Some("bert")) && !anna.may_see(&id("a"), None));
+        let shown = Grant { subject: None, batches: Batches::These(vec![id("a")]), only: None };
+        assert!(shown.may_see(&id("a"), Some("bert")) && shown.may_see(&id("a"), None));
+        assert!(!shown.may_see(&id("b"), None), "a token without a user owns nothing, also what nobody owns");
+        let all = Grant { subject: None, batches: Batches::All, only: None };
+        assert!(all.may_see(&id("b"), Some("bert")));
+    }
+
+    #[test]
+    fn a_batch_is_changed_by_its_owner_and_not_by_whom_it_is_shown_to() {
+        let shown = Grant { subject: Some("anna".into()), batches: Batches::These(vec![id("a")]), only: None };
+        assert!(!shown.may_change(&id("a"), Some("bert")) && !shown.may_change(&id("a"), None));
+        assert!(shown.may_change(&id("b"), Some("anna")));
+        let all = Grant { subject: None, batches: Batches::All, only: None };
+        assert!(all.may_change(&id("a"), Some("bert")) && all.may_change(&id("a"), None));
+    }
+
+    #[test]
+    fn a_grant_for_one_batch_gives_no_more_than_it_was_made_of() {
+        let grant = Grant { subject: Some("anna".into()), batches: Batches::These(vec![id("a")]), only: None };
+        let (a, b) = (grant.only(&id("a")), grant.only(&id("b")));
+        assert!(a.may_see(&id("a"), Some("bert")) && !a.may_see(&id("b"), Some("anna")));
+        assert!(!b.may_see(&id("b"), Some("bert")) && b.may_see(&id("b"), Some("anna")));
+        let of_ticket = a.only(&id("b"));
+        assert!(!of_ticket.may_see(&id("b"), Some("anna")) && !of_ticket.may_see(&id("b"), None));
+    }
+}

@@ -1,0 +1,122 @@
+//! When a key set is fetched: at first, when it is old, and when a token names a key that is not in it. Times are in
+//! milliseconds, of whichever clock the caller has.
+
+use super::{Key, KeySet};
+
+/// How long a set is used without being asked for again: so long at most a key that was taken out still counts.
+const FRESH: u64 = 10 * 60 * 1000;
+/// The pause between two fetches of a set that is there: whoever invents names of keys causes no more.
+const PAUSE: u64 = 30 * 1000;
+/// The pause after a fetch that failed while there is no set.
+const FAILURE_PAUSE: u64 = 5 * 1000;
+/// How long a set is used when its issuer does not answer.
+const USABLE: u64 = 24 * 60 * 60 * 1000;
+
+/// A key set, how old it is, and when it was last asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Keyring {
+    set: Option<(KeySet, u64)>,
+    asked_at: Option<u64>,
+    failed_at: Option<u64>,
+}
+
+/// What to do with a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lookup {
+    /// Try these keys; none: the token is refused.
+    Keys(Vec<Key>),
+    /// Fetch the set: [`Keyring::begin`], [`Keyring::finish`], then look again.
+    Fetch,
+    /// There is no set, and its issuer did not answer just now.
+    Unavailable,
+}
+
+impl Keyring {
+    /// The keys for a token with this `kid`.
+    pub fn look_up(&self, id: Option<&str>, now: u64) -> Lookup {
+        let Some((set, fetched_at)) = &self.set else {
+            let failed = self.failed_at.is_some_and(|at| now < at + FAILURE_PAUSE);
+            return if failed { Lookup::Unavailable } else { Lookup::Fetch };
+        };
+        let keys = set.candidates(id);
+        let due = keys.is_empty() || now >= fetched_at + FRESH;
+        if due && self.asked_at.is_none_or(|at| now >= at + PAUSE) {
+            return Lookup::Fetch;
+        }
+        if now >= fetched_at + USABLE { Lookup::Unavailable } else { Lookup::Keys(keys) }
+    }
+
+    /// The set is being fetched; others go on with the one that is there.
+    pub fn begin(&mut self, now: u64) {
+        self.asked_at = Some(now);
+    }
+
+    /// The fetch has ended; `None`: without a set.
+    pub fn finish(&mut self, fetched: Option<KeySet>, now: u64) {
+        match fetched {
+            Some(set) => (self.set, self.failed_at) = (Some((set, now)), None),
+            None => self.failed_at = Some(now),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::key_set::tests::set;
+
+    fn fetched(ids: &[&str], at: u64) -> Keyring {
+        let mut ring = Keyring::default();
+        ring.begin(at);
+        ring.finish(Some(set(ids)), at);
+        ring
+    }
+
+    fn found(ring: &Keyring, id: &str, now: u64) -> usize {
+        match ring.look_up(Some(id), now) {
+            Lookup::Keys(keys) => keys.len(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_set_is_fetched_once_and_used_until_it_is_old() {
+        assert_eq!(Keyring::default().look_up(Some("1"), 0), Lookup::Fetch);
+        let ring = fetched(&["1"], 0);
+        assert_eq!(found(&ring, "1", FRESH - 1), 1);
+        assert_eq!(ring.look_up(Some("1"), FRESH), Lookup::Fetch);
+    }
+
+    #[test]
+    fn a_new_key_is_fetched_but_invented_names_cause_one_fetch_in_a_pause() {
+        let mut ring = fetched(&["1"], 0);
+        assert_eq!(found(&ring, "2", PAUSE - 1), 0);
+        assert_eq!(ring.look_up(Some("2"), PAUSE), Lookup::Fetch);
+        ring.begin(PAUSE);
+        assert_eq!(found(&ring, "2", PAUSE), 0, "while it is being fetched");
+        ring.finish(Some(set(&["1", "2"])), PAUSE + 5);
+        assert_eq!((found(&ring, "2", PAUSE + 5), found(&ring, "3", PAUSE + 5)), (1, 0));
+    }
+
+    #[test]
+    fn an_issuer_that_does_not_answer_is_left_alone_and_its_keys_are_used_for_a_day() {
+        let mut ring = fetched(&["1"], 0);
+        ring.begin(FRESH);
+        ring.finish(None, FRESH + 9);
+        assert_eq!(found(&ring, "1", FRESH + 9), 1);
+        assert_eq!(ring.look_up(Some("1"), FRESH + PAUSE), Lookup::Fetch);
+        ring.begin(USABLE);
+        ring.finish(None, USABLE);
+        assert_eq!(ring.look_up(Some("1"), USABLE), Lookup::Unavailable);
+    }
+
+    #[test]
+    fn without_any_set_it_is_asked_for_again_soon() {
+        let mut ring = Keyring::default();
+        ring.begin(0);
+        assert_eq!(ring.look_up(None, 1), Lookup::Fetch, "nobody can wait for another's fetch");
+        ring.finish(None, 10);
+        assert_eq!(ring.look_up(None, 11), Lookup::Unavailable);
+        assert_eq!(ring.look_up(None, 10 + FAILURE_PAUSE), Lookup::Fetch);
+    }
+}
