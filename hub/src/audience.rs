@@ -12,7 +12,7 @@ use wire::{BatchState, Position, event};
 
 use crate::{
     Counters, Millis,
-    io::{Output, ViewerId},
+    io::{Output, ViewerId, Visitor},
 };
 
 /// How often viewers whose stream is full are looked at again.
@@ -34,6 +34,8 @@ pub(crate) struct Audience {
     behind_at: Option<Millis>,
     /// No viewer has been silent for a keep-alive before this.
     keep_alive_at: Option<Millis>,
+    /// No token of a viewer expires before this.
+    expire_at: Option<Millis>,
     /// What was last told to everyone who could take it.
     told: Conditions,
     /// Someone does not know it yet, and is looked at again at this time.
@@ -53,6 +55,7 @@ pub(crate) struct Conditions {
 
 #[derive(Debug)]
 struct Viewer {
+    visitor: Visitor,
     /// What it was shown; `None`: nothing yet.
     shown: Option<Position>,
     /// An update passed by while its stream was full.
@@ -98,6 +101,11 @@ impl Audience {
         self.viewers.is_empty()
     }
 
+    /// How many viewers are of this user.
+    pub(crate) fn count_of(&self, user: &str) -> usize {
+        self.viewers.values().filter(|viewer| viewer.visitor.user.as_deref() == Some(user)).count()
+    }
+
     /// What everyone was last told.
     pub(crate) fn told(&self) -> Conditions {
         self.told
@@ -107,13 +115,15 @@ impl Audience {
     pub(crate) fn join(
         &mut self,
         id: ViewerId,
+        visitor: Visitor,
         shown: Option<Position>,
         keep_alive: Millis,
         now: Millis,
         rng: &mut fastrand::Rng,
     ) -> Output {
         let (told, retry_for) = (Conditions::default(), self.len() + 1);
-        self.viewers.insert(id, Viewer { shown, missed: false, told, retry_for, written_at: now });
+        self.expire_at = [self.expire_at, visitor.until].into_iter().flatten().min();
+        self.viewers.insert(id, Viewer { visitor, shown, missed: false, told, retry_for, written_at: now });
         self.keep_alive_at.get_or_insert(now + keep_alive);
         if self.told != told {
             self.untold_at = Some(now);
@@ -333,6 +343,22 @@ impl Audience {
         self.keep_alive_at = (!self.is_empty()).then(|| due.min().unwrap_or(now + keep_alive));
     }
 
+    /// Ends the streams whose token has expired. With another one their viewers go on where they were.
+    pub(crate) fn expire(&mut self, moment: Moment<'_>, counters: &mut Counters, out: &mut Vec<Output>) {
+        if self.expire_at.is_none_or(|at| moment.now < at) {
+            return;
+        }
+        let has_expired = |_: &ViewerId, viewer: &mut Viewer| viewer.visitor.until.is_some_and(|at| moment.now >= at);
+        let mut ids: Vec<ViewerId> = self.viewers.extract_if(has_expired).map(|(id, _)| id).collect();
+        ids.sort_unstable();
+        counters.expired += ids.len() as u64;
+        let to: Vec<ViewerId> = ids.iter().copied().filter(|id| (moment.can_take)(*id)).collect();
+        counters.events += to.len() as u64;
+        write(to, event::AUTH_EXPIRED, out);
+        out.extend(ids.into_iter().map(Output::Close));
+        self.expire_at = self.viewers.values().filter_map(|viewer| viewer.visitor.until).min();
+    }
+
     /// Viewers whose stream is full are not looked at before this.
     pub(crate) fn rest(&mut self, until: Millis) {
         self.behind_at = self.behind_at.map(|at| at.max(until));
@@ -356,7 +382,7 @@ impl Audience {
         }
         let patience = self.ended_at.map(|at| at + END_PATIENCE);
         let untold_at = self.untold_at.filter(|_| patience.is_none());
-        [self.behind_at, self.keep_alive_at, untold_at, patience].into_iter().flatten().min()
+        [self.behind_at, self.keep_alive_at, self.expire_at, untold_at, patience].into_iter().flatten().min()
     }
 }
 

@@ -1,5 +1,7 @@
 //! Times and sizes that the operator may set, parsed once.
 
+use wire::limits::{MAX_VIEWERS, MAX_VIEWERS_PER_USER};
+
 use crate::Millis;
 
 /// How rooms and cached reads behave. Each field names its variable and default.
@@ -21,6 +23,8 @@ pub struct Config {
     pub forget_after: Millis,
     /// `MAX_VIEWERS`, 10,000: how many may watch one batch; who comes then is told `busy`.
     pub max_viewers: usize,
+    /// `MAX_VIEWERS_PER_USER`, 100: how many of them may be of one user.
+    pub max_viewers_per_user: usize,
     /// `FLUSH_MS`, 20: the shortest pause between two writes to the same viewers.
     pub flush: Millis,
 }
@@ -53,7 +57,8 @@ impl Default for Config {
             keep_alive: 15_000,
             stall_after: 120_000,
             forget_after: 600_000,
-            max_viewers: 10_000,
+            max_viewers: MAX_VIEWERS,
+            max_viewers_per_user: MAX_VIEWERS_PER_USER,
             flush: 20,
         }
     }
@@ -79,6 +84,7 @@ impl Config {
             stall_after: secs("STALL_AFTER_SECS", default.stall_after, 1)?,
             forget_after: secs("FORGET_AFTER_SECS", default.forget_after, 1)?,
             max_viewers: count("MAX_VIEWERS", default.max_viewers, 1, MOST_VIEWERS)?,
+            max_viewers_per_user: count("MAX_VIEWERS_PER_USER", default.max_viewers_per_user, 1, MOST_VIEWERS)?,
             flush: number(&lookup, "FLUSH_MS", default.flush, 0, 10_000)?,
         })
     }

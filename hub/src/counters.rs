@@ -28,6 +28,8 @@ pub struct Counters {
     pub latency_clamped: u64,
     /// Streams closed because nothing had changed for long.
     pub forgotten: u64,
+    /// Streams closed because the token behind them had expired.
+    pub expired: u64,
     /// Channel messages, by what they did.
     pub messages: Messages,
 }
@@ -67,6 +69,7 @@ impl Counters {
         self.latency_sum_ms += other.latency_sum_ms;
         self.latency_clamped += other.latency_clamped;
         self.forgotten += other.forgotten;
+        self.expired += other.expired;
         let (mine, theirs) = (&mut self.messages, &other.messages);
         mine.applied += theirs.applied;
         mine.dropped += theirs.dropped;

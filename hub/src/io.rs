@@ -4,9 +4,29 @@ use std::rc::Rc;
 
 use wire::{Position, Stored};
 
+use crate::Millis;
+
 /// Names a viewer within its object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ViewerId(pub u32);
+
+/// Who a viewer is, as far as a room has to know.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Visitor {
+    /// The user, of whom there may be only so many viewers; `None`: not counted.
+    pub user: Option<Rc<str>>,
+    /// When the token behind the stream expires; `None`: never.
+    pub until: Option<Millis>,
+}
+
+/// Why a room takes no more viewers for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    /// There are [`Config::max_viewers`](crate::Config::max_viewers).
+    Room,
+    /// There are [`Config::max_viewers_per_user`](crate::Config::max_viewers_per_user) of this user.
+    User,
+}
 
 /// What happened.
 #[derive(Debug)]
@@ -15,6 +35,8 @@ pub enum Input<'a> {
     Came {
         /// Its name from now on.
         viewer: ViewerId,
+        /// Who it is.
+        visitor: Visitor,
         /// The position of its `Last-Event-ID`.
         seen: Option<Position>,
         /// What was read to let it in.

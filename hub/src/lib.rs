@@ -21,7 +21,7 @@ pub use cache::{Answer, CacheResult, Held, Source};
 pub use config::{Config, ConfigError};
 pub use counters::Counters;
 pub use forgotten::Forgotten;
-pub use io::{Input, Output, Unanswered, ViewerId};
+pub use io::{Full, Input, Output, Unanswered, ViewerId, Visitor};
 pub use metrics::ObjectCounters;
 pub use room::Room;
 

@@ -5,7 +5,7 @@
 //! with a time, and old ones are left out.
 
 use wire::metrics::{
-    BUSY, CACHE_REQUESTS, CONFLATED, FORGOTTEN, GAPS, LATENCY_BUCKETS_MS, ORIGIN_READS, PUBSUB_MESSAGES,
+    BUSY, CACHE_REQUESTS, CONFLATED, EXPIRED, FORGOTTEN, GAPS, LATENCY_BUCKETS_MS, ORIGIN_READS, PUBSUB_MESSAGES,
     REDIS_COMMANDS, ROOMS, SSE_EVENTS, SSE_LATENCY, SSE_LATENCY_CLAMPED, UNREADABLE, UPSTREAM_RECONNECTS, VIEWERS,
 };
 
@@ -35,6 +35,8 @@ pub struct ObjectCounters {
     pub unreadable_fields: u64,
     /// Streams answered with `busy` because the batch has as many viewers as it may have.
     pub busy_full: u64,
+    /// Streams answered with `busy` because the batch has as many viewers of this user as it may have.
+    pub busy_user: u64,
     /// Streams answered with `busy` because neither Redis nor the origin answered.
     pub busy_outage: u64,
     /// Streams answered with `busy` because their viewer had seen more than Redis holds and the origin did not answer.
@@ -60,6 +62,7 @@ impl ObjectCounters {
         self.unreadable_hashes += other.unreadable_hashes;
         self.unreadable_fields += other.unreadable_fields;
         self.busy_full += other.busy_full;
+        self.busy_user += other.busy_user;
         self.busy_outage += other.busy_outage;
         self.busy_behind += other.busy_behind;
         self.forgotten += other.forgotten;
@@ -77,9 +80,11 @@ impl ObjectCounters {
             (GAPS.to_owned(), rooms.gaps),
             (SSE_LATENCY_CLAMPED.to_owned(), rooms.latency_clamped),
             (FORGOTTEN.to_owned(), rooms.forgotten + self.forgotten),
+            (EXPIRED.to_owned(), rooms.expired),
             (format!("{UNREADABLE}{{what=\"hash\"}}"), self.unreadable_hashes),
             (format!("{UNREADABLE}{{what=\"field\"}}"), self.unreadable_fields),
             (format!("{BUSY}{{reason=\"full\"}}"), self.busy_full),
+            (format!("{BUSY}{{reason=\"user\"}}"), self.busy_user),
             (format!("{BUSY}{{reason=\"outage\"}}"), self.busy_outage),
             (format!("{BUSY}{{reason=\"behind\"}}"), self.busy_behind),
             (UPSTREAM_RECONNECTS.to_owned(), rooms.reconnects),
@@ -117,6 +122,11 @@ impl ObjectCounters {
     }
 }
 
+/// Whether a field could be a series of ours: nothing in it could begin a line or a label of its own.
+fn is_series(field: &str) -> bool {
+    field.starts_with("batchcast_") && field.bytes().all(|b| b.is_ascii_alphanumeric() || br#"_{}="+.,"#.contains(&b))
+}
+
 fn cache_series(result: &str, source: &str) -> String {
     format!("{CACHE_REQUESTS}{{result=\"{result}\",source=\"{source}\"}}")
 }
@@ -145,7 +155,8 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// Reads the fields of the metrics hash as of `now`. What can't be read is left out.
+    /// Reads the fields of the metrics hash as of `now`. What can't be read is left out, and what is no series of ours:
+    /// someone else may have written it.
     pub fn read<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>, now: Millis) -> Self {
         let mut figures = Self::default();
         for (field, value) in fields {
@@ -158,7 +169,9 @@ impl Figures {
                     }
                     _ => figures.gone.push(field.to_owned()),
                 }
-            } else if let Ok(value) = value.parse() {
+            } else if let Some(value) = value.parse::<f64>().ok().filter(|value| value.is_finite())
+                && is_series(field)
+            {
                 figures.series.push((field.to_owned(), value));
             }
         }
@@ -246,6 +259,7 @@ const FAMILIES: &[(&str, &str, &str)] = &[
     (UNREADABLE, "counter", "What stood in Redis and was not understood."),
     (BUSY, "counter", "Streams answered with busy."),
     (FORGOTTEN, "counter", "Streams closed because nothing had changed for long."),
+    (EXPIRED, "counter", "Streams closed because the token behind them had expired."),
     (VIEWERS, "gauge", "Open streams."),
     (ROOMS, "gauge", "Rooms."),
 ];
@@ -296,6 +310,18 @@ mod tests {
         assert!(figures.to_prometheus().contains("batchcast_viewers 7\n"));
         assert_eq!(figures.gone(), ["gauge:b"]);
         assert_eq!(gauge(0, 0, 1), None);
+    }
+
+    #[test]
+    fn what_someone_else_wrote_is_left_out() {
+        for (field, value) in [
+            ("batchcast_gaps_total\nevil", "1"),
+            ("batchcast_gaps_total{a=\"\\\"}", "1"),
+            ("evil", "1"),
+            ("batchcast_gaps_total", "NaN"),
+        ] {
+            assert_eq!(Figures::read([(field, value)], 1), Figures::default(), "{field:?}");
+        }
     }
 
     #[test]

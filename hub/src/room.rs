@@ -11,7 +11,7 @@ use crate::{
     Config, Counters, Millis,
     audience::{Audience, Conditions, Moment, Sweep},
     cache::{Answer, CacheResult, Source},
-    io::{Input, Output, Unanswered, ViewerId},
+    io::{Full, Input, Output, Unanswered, ViewerId, Visitor},
     link::{Link, PING_ANSWER, Step},
     reading::Pace,
 };
@@ -137,9 +137,13 @@ impl Room {
         self.audience.len()
     }
 
-    /// Whether there are as many viewers as there may be.
-    pub fn is_full(&self) -> bool {
-        self.viewers() >= self.config.max_viewers
+    /// Why nobody more may come, or none of this user; `None`: one more may.
+    pub fn full(&self, user: Option<&str>) -> Option<Full> {
+        if self.viewers() >= self.config.max_viewers {
+            return Some(Full::Room);
+        }
+        let of_user = user.map_or(0, |user| self.audience.count_of(user));
+        (of_user >= self.config.max_viewers_per_user).then_some(Full::User)
     }
 
     /// The position at which viewers were sent away because nothing had changed for long.
@@ -241,7 +245,7 @@ impl Turn<'_> {
 
     fn take(&mut self, input: Input<'_>) {
         match input {
-            Input::Came { viewer, seen, stored } => self.came(viewer, seen, stored),
+            Input::Came { viewer, visitor, seen, stored } => self.came(viewer, visitor, seen, stored),
             Input::Left(viewer) => self.room.audience.leave(viewer),
             Input::Learned(stored) => self.learn(stored),
             Input::Confirmed => self.confirmed(),
@@ -261,7 +265,7 @@ impl Turn<'_> {
         }
     }
 
-    fn came(&mut self, viewer: ViewerId, seen: Option<Position>, stored: Stored) {
+    fn came(&mut self, viewer: ViewerId, visitor: Visitor, seen: Option<Position>, stored: Stored) {
         self.learn(stored);
         let (now, room) = (self.now(), &mut *self.room);
         // A position of another epoch, or one not reached, says nothing: such a viewer is a newcomer.
@@ -272,7 +276,7 @@ impl Turn<'_> {
             room.newcomer_at = now;
         }
         room.forgotten = false;
-        let welcome = room.audience.join(viewer, shown, room.config.keep_alive, now, &mut room.rng);
+        let welcome = room.audience.join(viewer, visitor, shown, room.config.keep_alive, now, &mut room.rng);
         self.out.push(welcome);
         self.show(Some(viewer), None);
     }
@@ -524,6 +528,7 @@ impl Turn<'_> {
             self.sweep();
         }
         let room = &mut *self.room;
+        room.audience.expire(self.moment, &mut room.counters, &mut self.out);
         room.audience.lose_patience(now, &mut self.out);
         room.audience.keep_alive(room.config.keep_alive, self.moment, &mut room.rng, &mut self.out);
     }

@@ -24,6 +24,9 @@ pub const GONE: &str = "event: gone\ndata: {}\n\n";
 /// This viewer can't be served now; the server closes, and the client comes back after `retry`.
 pub const BUSY: &str = "event: busy\ndata: {}\n\n";
 
+/// The token behind this stream has expired; the server closes. With another one the client goes on where it was.
+pub const AUTH_EXPIRED: &str = "event: auth-expired\ndata: {}\n\n";
+
 /// How long a client waits before it comes back, in milliseconds.
 pub fn retry(millis: u64) -> String {
     format!("retry: {millis}\n\n")

@@ -21,12 +21,14 @@ pub const CONFLATED: &str = "batchcast_conflated_total";
 /// Counter: events whose time from commit to write was no latency and was clamped: the clocks of worker and edge differ,
 /// or an outage held the update up for more than a minute.
 pub const SSE_LATENCY_CLAMPED: &str = "batchcast_sse_latency_clamped_total";
-/// Counter: streams answered with `busy` by an object, by `reason`: `full` (as many viewers as there may be),
-/// `outage` (nobody answers and nothing is held), `behind` (the viewer has seen more than Redis holds, and the origin does
+/// Counter: streams answered with `busy` by an object, by `reason`: `full` (as many viewers as there may be), `user` (as
+/// many of this user), `outage` (nobody answers and nothing is held), `behind` (the viewer has seen more than Redis holds, and the origin does
 /// not answer).
 pub const BUSY: &str = "batchcast_busy_total";
 /// Counter: streams closed because nothing had changed for long.
 pub const FORGOTTEN: &str = "batchcast_forgotten_total";
+/// Counter: streams closed because the token behind them had expired.
+pub const EXPIRED: &str = "batchcast_auth_expired_total";
 /// Counter: what stood in Redis and was not understood, by `what`: `hash` (all of it), `field` (a photo, or the form of
 /// the head).
 pub const UNREADABLE: &str = "batchcast_unreadable_total";

@@ -70,7 +70,11 @@ fn seen(version: u64) -> Option<Position> {
 }
 
 fn came(viewer: u32, seen: Option<Position>) -> Input<'static> {
-    Input::Came { viewer: ViewerId(viewer), seen, stored: stored(1) }
+    came_as(viewer, seen, Visitor::default())
+}
+
+fn came_as(viewer: u32, seen: Option<Position>, visitor: Visitor) -> Input<'static> {
+    Input::Came { viewer: ViewerId(viewer), visitor, seen, stored: stored(1) }
 }
 
 /// All bytes written to a viewer.
@@ -375,11 +379,45 @@ fn a_room_is_full_at_its_limit() {
     let config = Config { max_viewers: 2, ..Config::default() };
     let mut room = Room::new(config, stored(1), 7, 0);
     room.handle(came(1, None), 0, OPEN);
-    assert!(!room.is_full());
+    assert_eq!(room.full(None), None);
     room.handle(came(2, None), 0, OPEN);
-    assert!(room.is_full());
+    assert_eq!(room.full(None), Some(Full::Room));
     room.handle(Input::Left(ViewerId(1)), 1, OPEN);
-    assert!(!room.is_full());
+    assert_eq!(room.full(None), None);
+}
+
+#[test]
+fn one_user_does_not_fill_a_room_for_others() {
+    let config = Config { max_viewers_per_user: 2, ..Config::default() };
+    let mut room = Room::new(config, stored(1), 7, 0);
+    let anna = Visitor { user: Some("anna".into()), until: None };
+    room.handle(came_as(1, None, anna.clone()), 0, OPEN);
+    assert_eq!(room.full(Some("anna")), None);
+    room.handle(came_as(2, None, anna), 0, OPEN);
+    assert_eq!((room.full(Some("anna")), room.full(Some("bert")), room.full(None)), (Some(Full::User), None, None));
+    room.handle(Input::Left(ViewerId(1)), 1, OPEN);
+    assert_eq!(room.full(Some("anna")), None);
+}
+
+#[test]
+fn a_stream_ends_with_the_token_behind_it_and_the_others_go_on() {
+    let mut room = live_room(3);
+    for (viewer, until) in [(11, Some(70_000)), (12, Some(60_000)), (13, None)] {
+        room.handle(came_as(viewer, None, Visitor { user: None, until }), 1_000, OPEN);
+    }
+    assert!(room.wake_at().is_some_and(|at| at <= 60_000));
+    assert!(!room.handle(Input::Wake, 59_999, OPEN).contains(&Output::Close(ViewerId(12))));
+    assert_eq!(room.wake_at(), Some(60_000));
+    let out = room.handle(Input::Wake, 60_000, OPEN);
+    assert!(
+        written(&out, 12).ends_with("event: auth-expired\ndata: {}\n\n") && out.contains(&Output::Close(ViewerId(12)))
+    );
+    assert!(!written(&out, 11).contains("auth-expired") && !out.contains(&Output::Close(ViewerId(11))));
+    let stuck = |id| id != ViewerId(11);
+    let out = room.handle(Input::Wake, 70_000, &stuck);
+    assert!(written(&out, 11).is_empty() && out.contains(&Output::Close(ViewerId(11))), "{out:?}");
+    assert_eq!(room.take_counters().expired, 2);
+    assert_eq!(room.viewers(), 2, "those without an end are still there");
 }
 
 #[test]
@@ -785,7 +823,7 @@ impl World {
         });
         self.pages.insert(id, page);
         let (seen, stored) = (before.map(|state| state.position()), self.truth(0));
-        self.feed(Input::Came { viewer: ViewerId(id), seen, stored });
+        self.feed(Input::Came { viewer: ViewerId(id), visitor: Visitor::default(), seen, stored });
     }
 
     fn act(&mut self, act: Act) {

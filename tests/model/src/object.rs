@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hub::{Config, Forgotten, Held, Input, Millis, Output, Room, Source, Unanswered, ViewerId};
+use hub::{Config, Forgotten, Held, Input, Millis, Output, Room, Source, Unanswered, ViewerId, Visitor};
 use wire::{
     BatchId, Changes, Position, Stored, message,
     script::{self, Settings},
@@ -91,7 +91,7 @@ impl World {
             (slot.room_read_at, slot.room_asked_at) = (None, None);
             self.arm_alarm(ALARM_AFTER + config().ping);
         }
-        self.feed(&batch, Input::Came { viewer: ViewerId(connection), seen, stored });
+        self.feed(&batch, Input::Came { viewer: ViewerId(connection), visitor: Visitor::default(), seen, stored });
     }
 
     /// Feeds a room and does what it asks for.
