@@ -48,6 +48,7 @@ export function watchBatch(batchId: string, handlers: Handlers, around: Surround
   let attempt = 0;
   let silences = 0;
   let offline = false;
+  let expired = false;
   let stopped = false;
   let cancelReopen = () => {};
   let cancelDoubt = () => {};
@@ -70,6 +71,7 @@ export function watchBatch(batchId: string, handlers: Handlers, around: Surround
     opened.onopen = () => {
       if (stopped || source !== opened) return;
       attempt = 0;
+      expired = false;
       heard();
       handlers.signal("open");
     };
@@ -100,7 +102,8 @@ export function watchBatch(batchId: string, handlers: Handlers, around: Surround
     on("stalled", () => handlers.signal("stalled"));
     on("busy", () => handlers.signal("busy"));
     on("gone", () => end("gone"));
-    on("auth-expired", () => end("expired"));
+    // The server closes, and the browser comes back with the cookie of then: the application may have renewed it.
+    on("auth-expired", () => void (expired = true));
   }
 
   /** The stream is closed: the batch has ended, is not there, is not ours, or the browser gave up too early. */
@@ -143,7 +146,7 @@ export function watchBatch(batchId: string, handlers: Handlers, around: Surround
 
   /** True when the reading was the last word. */
   function take(reading: Reading): boolean {
-    if (reading.kind === "refused") end(reading.why);
+    if (reading.kind === "refused") end(reading.why === "denied" && expired ? "expired" : reading.why);
     if (reading.kind !== "state") return reading.kind === "refused";
     if (isBehind(reading.state.position)) return false;
     handlers.state(reading.state);

@@ -195,12 +195,31 @@ test("the end of an epoch that is over ends nothing, by the stream or by a read"
   assert.equal(watch.sources.length, 3);
 });
 
-test("gone and expired access are the last word", () => {
-  for (const [event, signal] of [["gone", "gone"], ["auth-expired", "expired"]] as const) {
-    const watch = watching();
-    watch.source().open();
-    watch.source().send(event, {});
-    assert.equal(watch.signals.at(-1), signal);
-    assert.equal(watch.source().readyState, 2);
-  }
+test("a stream goes on where it was when the access behind it was renewed", async () => {
+  const watch = watching();
+  watch.source().open();
+  watch.source().send("auth-expired", {});
+  watch.source().fail(0);
+  watch.source().open();
+  watch.source().send("progress", progress("7-2", []));
+  await watch.pass(1_000);
+  assert.equal(watch.sources.length, 1, "the browser's own EventSource came back, with its last id");
+  assert.deepEqual(watch.signals.filter((signal) => signal !== "news"), ["open", "lost", "open"]);
+});
+
+test("access that was not renewed is told as expired, not as denied", async () => {
+  const watch = watching([{ kind: "refused", why: "denied" }]);
+  watch.source().open();
+  watch.source().send("auth-expired", {});
+  watch.source().fail(2);
+  await watch.pass(1_000);
+  assert.equal(watch.signals.at(-1), "expired");
+});
+
+test("a batch that is gone is the last word", () => {
+  const watch = watching();
+  watch.source().open();
+  watch.source().send("gone", {});
+  assert.equal(watch.signals.at(-1), "gone");
+  assert.equal(watch.source().readyState, 2);
 });
