@@ -1,7 +1,7 @@
 //! Publish the progress of batches through Redis, from the process that does the work.
 //!
 //! In scope: reading what changed from the application's database ([`ProgressSource`]), deciding when to publish it,
-//! the connection to Redis, and watching a batch natively.
+//! the connection to Redis, watching a batch natively, and the tokens that an application gives its users.
 //! Out of scope: HTTP, counting photos, storing anything but progress.
 //!
 //! ```no_run
@@ -54,6 +54,7 @@ mod publisher;
 mod source;
 mod store;
 mod task;
+pub mod token;
 mod watch;
 
 /// Public for the model test of the whole system (`tests/model`), not a stable interface.

@@ -1,5 +1,7 @@
 //! The `batchcast` command: a batch's progress in the terminal, and what operators do to a batch by hand.
 
+mod token;
+
 use std::process::ExitCode;
 
 use batchcast_publisher::{BatchId, BatchState, BatchStatus, PublishError, Publisher};
@@ -10,7 +12,7 @@ use futures::StreamExt;
 const FAILURE: u8 = 1;
 
 #[derive(Parser)]
-#[command(name = "batchcast", version, about = "Watch batches of photos, and what Redis holds of them")]
+#[command(name = "batchcast", version, about = "Watch batches of photos, what Redis holds of them, and make tokens")]
 struct Arguments {
     /// The Redis that photo workers publish to
     #[arg(long, env = "REDIS_URL", default_value = "redis://localhost:6379", hide_env_values = true, global = true)]
@@ -37,6 +39,22 @@ enum Verb {
         /// The batch
         batch: BatchId,
     },
+    /// Print an access token
+    ///
+    /// Says who is asking and which batches they may see, signed by the first secret of the environment variable
+    /// AUTH_SECRET (or of --secret-file). The secret is no argument, because all users of a machine can read the
+    /// arguments of its processes. Needs no Redis.
+    ///
+    /// curl -H "Authorization: Bearer $(batchcast token --user anna)" https://…/api/batches/ID
+    Token(token::Order),
+}
+
+/// Why the command failed.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+enum Failure {
+    Publish(#[from] PublishError),
+    Token(#[from] token::OrderError),
 }
 
 #[tokio::main]
@@ -51,13 +69,18 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(arguments: Arguments) -> Result<ExitCode, PublishError> {
-    let publisher = Publisher::builder(&arguments.redis_url).key_prefix(arguments.key_prefix).connect().await?;
-    match arguments.verb {
-        Verb::Watch { batch } => Ok(watch(&publisher, &batch).await),
+async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    let publisher =
+        async || Publisher::builder(&arguments.redis_url).key_prefix(arguments.key_prefix.clone()).connect().await;
+    match &arguments.verb {
+        Verb::Watch { batch } => Ok(watch(&publisher().await?, batch).await),
         Verb::Invalidate { batch } => {
-            publisher.invalidate(&batch).await?;
+            publisher().await?.invalidate(batch).await?;
             println!("{batch} invalidated");
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Token(order) => {
+            println!("{}", token::token(order)?);
             Ok(ExitCode::SUCCESS)
         }
     }
