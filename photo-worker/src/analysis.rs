@@ -6,9 +6,12 @@ use image::{
     DynamicImage, ImageDecoder as _, ImageFormat, ImageReader, Limits, codecs::jpeg::JpegEncoder, metadata::Orientation,
 };
 use serde::Serialize;
-use wire::PhotoId;
+use wire::{PhotoId, limits::MAX_PIXELS};
 
-use crate::{capture::captured_at, sharpness::sharpness};
+use crate::{
+    capture::{Capture, capture},
+    sharpness::sharpness,
+};
 
 /// Longer side of a thumbnail, in pixels.
 const THUMBNAIL_SIDE: u32 = 320;
@@ -16,8 +19,14 @@ const THUMBNAIL_SIDE: u32 = 320;
 const MEASURED_SIDE: u32 = 640;
 const THUMBNAIL_QUALITY: u8 = 82;
 
-/// Pixels of a photo: more than any camera of today takes, and 400 MB of memory at most while it is decoded.
-const MAX_PIXELS: u64 = 100_000_000;
+/// Bytes of a decoded photo: [`MAX_PIXELS`] of 8-bit RGBA. Of 16 bits a colour there may be half as many.
+const MAX_DECODED_BYTES: u64 = 4 * MAX_PIXELS;
+/// Pixels that a byte of a JPEG can hold at most: a block of 64 takes one bit at least. A file that announces more is
+/// cut short to nearly nothing, and its decoder would fill hundreds of megabytes with grey.
+const MAX_PIXELS_PER_JPEG_BYTE: u64 = 8 * 64;
+/// Bytes of what a PNG holds beside its pixels (profile, texts), unpacked, and of one row: editors write some MiB, and
+/// half a megabyte of zeros unpacks to hundreds.
+const MAX_PNG_EXTRA_BYTES: u64 = 16 * 1024 * 1024;
 
 /// What is kept of a photo, beside its thumbnail.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -46,11 +55,14 @@ pub(crate) enum AnalysisError {
     Damaged,
     #[error("the image has more than {} megapixels", MAX_PIXELS / 1_000_000)]
     TooManyPixels,
+    #[error("the image takes more than {} MB when it is decoded", MAX_DECODED_BYTES / 1_000_000)]
+    TooLarge,
 }
 
 /// Looks at the photo `id`, uploaded as `name`. Returns what was found and the thumbnail, a JPEG without metadata.
 pub(crate) fn analyse(id: &PhotoId, name: &str, bytes: &[u8]) -> Result<(Findings, Vec<u8>), AnalysisError> {
-    let (image, orientation) = decode(bytes)?;
+    let image = decode(bytes)?;
+    let Capture { at: captured_at, orientation } = capture(bytes);
     let (width, height) = match orientation {
         Orientation::Rotate90 | Orientation::Rotate270 | Orientation::Rotate90FlipH | Orientation::Rotate270FlipH => {
             (image.height(), image.width())
@@ -63,29 +75,38 @@ pub(crate) fn analyse(id: &PhotoId, name: &str, bytes: &[u8]) -> Result<(Finding
         name: name.to_owned(),
         width,
         height,
-        captured_at: captured_at(bytes),
+        captured_at,
         sharpness: sharpness(&small.to_luma8()),
         thumbnail: format!("/api/photos/{id}/thumbnail"),
     };
     Ok((findings, thumbnail(small, orientation)?))
 }
 
-/// By content, never by name.
-fn decode(bytes: &[u8]) -> Result<(DynamicImage, Orientation), AnalysisError> {
+/// By content, never by name. Headers are read first, and what they announce is judged before memory is taken for it.
+fn decode(bytes: &[u8]) -> Result<DynamicImage, AnalysisError> {
     let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
     let mut reader = reader.map_err(|_| AnalysisError::NotAnImage)?;
-    if !matches!(reader.format(), Some(ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::WebP)) {
+    let format = reader.format();
+    if !matches!(format, Some(ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::WebP)) {
         return Err(AnalysisError::NotAnImage);
     }
-    reader.limits(Limits::default());
-    let mut decoder = reader.into_decoder().map_err(|_| AnalysisError::Damaged)?;
+    // Only the decoder of PNG keeps to it, and counts all but the pixels; those of JPEG and WebP unpack nothing else.
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MAX_PNG_EXTRA_BYTES);
+    reader.limits(limits);
+    let decoder = reader.into_decoder().map_err(|_| AnalysisError::Damaged)?;
     let (width, height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > MAX_PIXELS {
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels > MAX_PIXELS {
         return Err(AnalysisError::TooManyPixels);
     }
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let image = DynamicImage::from_decoder(decoder).map_err(|_| AnalysisError::Damaged)?;
-    Ok((image, orientation))
+    if format == Some(ImageFormat::Jpeg) && pixels > MAX_PIXELS_PER_JPEG_BYTE * bytes.len() as u64 {
+        return Err(AnalysisError::Damaged);
+    }
+    if decoder.total_bytes() > MAX_DECODED_BYTES {
+        return Err(AnalysisError::TooLarge);
+    }
+    DynamicImage::from_decoder(decoder).map_err(|_| AnalysisError::Damaged)
 }
 
 fn thumbnail(small: DynamicImage, orientation: Orientation) -> Result<Vec<u8>, AnalysisError> {
@@ -101,6 +122,8 @@ fn thumbnail(small: DynamicImage, orientation: Orientation) -> Result<Vec<u8>, A
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write as _;
+
     use exif::{Field, In, Rational, Tag, Value, experimental::Writer};
     use image::{GenericImageView as _, Rgb, RgbImage};
 
@@ -184,10 +207,112 @@ mod tests {
         assert_eq!(analyse(&png[..png.len() / 2]).unwrap_err(), AnalysisError::Damaged);
     }
 
+    /// A PNG of these chunks, each with a checksum that is right.
+    fn png(chunks: &[(&[u8; 4], Vec<u8>)]) -> Vec<u8> {
+        let mut png = b"\x89PNG\r\n\x1a\n".to_vec();
+        for (name, data) in chunks {
+            let mut crc = flate2::Crc::new();
+            crc.update(&name[..]);
+            crc.update(data);
+            png.extend(u32::try_from(data.len()).unwrap().to_be_bytes());
+            png.extend([&name[..], data, &crc.sum().to_be_bytes()].concat());
+        }
+        png
+    }
+
+    /// `IHDR` of a PNG with alpha.
+    fn header(width: u32, height: u32, bits: u8) -> (&'static [u8; 4], Vec<u8>) {
+        (b"IHDR", [&width.to_be_bytes()[..], &height.to_be_bytes(), &[bits, 6, 0, 0, 0]].concat())
+    }
+
+    fn zeros(megabytes: usize) -> Vec<u8> {
+        let mut packed = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+        (0..megabytes).for_each(|_| packed.write_all(&vec![0; 1_000_000]).unwrap());
+        packed.finish().unwrap()
+    }
+
+    /// A VP8X chunk for a canvas of this size, with these flags.
+    fn webp(flags: u8, width: u32, height: u32, rest: &[u8]) -> Vec<u8> {
+        let side = |pixels: u32| (pixels - 1).to_le_bytes()[..3].to_vec();
+        let extended = [&b"VP8X\x0a\0\0\0"[..], &[flags, 0, 0, 0], &side(width), &side(height), rest].concat();
+        let size = u32::try_from(extended.len() + 4).unwrap().to_le_bytes();
+        [&b"RIFF"[..], &size, b"WEBP", &extended].concat()
+    }
+
+    /// The most memory that this process ever held (`VmHWM:`) or asked for (`VmPeak:`), in bytes.
+    fn most_memory(kind: &str) -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(kind)).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
     #[test]
     fn a_bomb_of_pixels_is_refused_before_it_is_decoded() {
-        let mut png = encoded(&photo(8, 8), ImageFormat::Png);
-        png[16..24].copy_from_slice(&[0, 0, 0x60, 0, 0, 0, 0x60, 0]);
-        assert!(matches!(analyse(&png), Err(AnalysisError::TooManyPixels | AnalysisError::Damaged)));
+        let pixels = (b"IDAT", zeros(1));
+        let end = (b"IEND", vec![]);
+        let square = png(&[header(60_000, 60_000, 8), pixels.clone(), end.clone()]);
+        assert_eq!(analyse(&square).unwrap_err(), AnalysisError::TooManyPixels);
+        let deep = png(&[header(10_000, 9_000, 16), pixels.clone(), end.clone()]);
+        assert_eq!(analyse(&deep).unwrap_err(), AnalysisError::TooLarge);
+        let row = png(&[header(100_000_000, 1, 8), pixels, end]);
+        assert_eq!(analyse(&row).unwrap_err(), AnalysisError::Damaged);
+
+        let mut jpeg = encoded(&photo(8, 8), ImageFormat::Jpeg);
+        let frame = jpeg.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
+        jpeg[frame + 5..frame + 9].copy_from_slice(&[0xff, 0xf0, 0xff, 0xf0]);
+        assert_eq!(analyse(&jpeg).unwrap_err(), AnalysisError::TooManyPixels);
+
+        let mut lossless = encoded(&photo(8, 8), ImageFormat::WebP);
+        let start = lossless.windows(4).position(|name| name == b"VP8L").unwrap();
+        lossless[start + 9..start + 13].copy_from_slice(&0x0fff_bffe_u32.to_le_bytes());
+        assert_eq!(analyse(&lossless).unwrap_err(), AnalysisError::TooManyPixels);
+        let canvas = webp(0, 60_000, 60_000, &lossless[start..]);
+        assert_eq!(analyse(&canvas).unwrap_err(), AnalysisError::TooManyPixels);
+    }
+
+    #[test]
+    fn a_bomb_beside_the_pixels_is_not_unpacked() {
+        let before = most_memory("VmHWM:");
+        let bomb = |name: &'static [u8; 4], keyword: &[u8]| {
+            let chunk = (name, [keyword, &zeros(400)].concat());
+            png(&[header(1, 1, 8), chunk, (b"IDAT", zeros(0)), (b"IEND", vec![])])
+        };
+        for (name, keyword) in [
+            (b"iCCP", &b"p\0\0"[..]),
+            (b"zTXt", b"t\0\0"),
+            (b"zTXt", b"Raw profile type iptc\0\0"),
+            (b"iTXt", b"XML:com.adobe.xmp\0\x01\0\0\0"),
+        ] {
+            assert_eq!(analyse(&bomb(name, keyword)).unwrap_err(), AnalysisError::Damaged);
+        }
+        let text = png(&[header(1, 1, 8), (b"tEXt", [b"t\0", &vec![b' '; 40_000_000][..]].concat())]);
+        assert_eq!(analyse(&text).unwrap_err(), AnalysisError::Damaged);
+        let grown = most_memory("VmHWM:") - before;
+        assert!(grown < 250_000_000, "{grown}");
+    }
+
+    /// An allocation that fails ends the process, and the photo would end it again at each start.
+    #[test]
+    fn what_is_announced_and_not_there_takes_no_memory() {
+        let before = most_memory("VmPeak:");
+        let mut jpeg = encoded(&photo(8, 8), ImageFormat::Jpeg);
+        let frame = jpeg.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
+        jpeg[frame + 5..frame + 9].copy_from_slice(&[0x27, 0, 0x27, 0]);
+        assert_eq!(analyse(&jpeg).unwrap_err(), AnalysisError::Damaged);
+        let lossless = encoded(&photo(8, 8), ImageFormat::WebP);
+        let exif = [&lossless[12..], b"EXIF\xf0\xff\xff\xffII*\0"].concat();
+        let whole = analyse(&webp(0b1000, 8, 8, &exif)).unwrap();
+        assert_eq!((whole.0.width, whole.0.captured_at), (8, None));
+        let mut png = png(&[header(1, 1, 8)]);
+        png.extend(b"\x7f\xff\xff\xffeXIfMM\0*");
+        assert_eq!(analyse(&png).unwrap_err(), AnalysisError::Damaged);
+        let grown = most_memory("VmPeak:") - before;
+        assert!(grown < 1_000_000_000, "{grown}");
+    }
+
+    #[test]
+    fn an_archive_under_a_photos_name_is_no_image() {
+        let zip = [&b"PK\x03\x04\x14\0\0\0\x08\0"[..], &[0; 64]].concat();
+        assert_eq!(analyse(&zip).unwrap_err(), AnalysisError::NotAnImage);
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, str::FromStr, time::Duration};
 
-/// The settings, each with its variable and default.
+use axum::http::Uri;
+use publisher::token::{Expected, Secrets};
+
+/// The settings, each with its variable and default. Not `Debug`: some are secrets.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Config {
@@ -14,8 +17,18 @@ pub struct Config {
     pub database_url: String,
     /// `PHOTO_DIR`, `photos`: where files are kept.
     pub photo_dir: PathBuf,
-    /// `ORIGIN_TOKEN`, none: what `GET /api/batches/:id` asks for when it is set.
+    /// `ORIGIN_TOKEN`, none: with it the edge reads any batch at `GET /api/batches/:id`.
     pub origin_token: Option<String>,
+    /// `AUTH_SECRET`, none: the secrets that tokens may be signed with (HS256), with white space between them.
+    pub auth_secret: Option<Secrets>,
+    /// `AUTH_JWKS_URL`, none: where the keys are that tokens may be signed with (ES256).
+    pub auth_jwks_url: Option<Uri>,
+    /// `AUTH_ISSUER` and `AUTH_AUDIENCE`, none: the `iss` and `aud` that a token must have.
+    pub expected: Expected,
+    /// `AUTH_COOKIE`, `__Host-batchcast`: the cookie that a token may stand in.
+    pub auth_cookie: String,
+    /// `TRUST_USER_HEADER`, false: `x-user-id` is believed, and who sends nothing is a developer who may do anything.
+    pub trust_user_header: bool,
     /// `KEY_PREFIX`, empty: what stands before each name in Redis.
     pub key_prefix: String,
     /// `STATE_TTL_SECS`, 86400: how long Redis remembers a batch.
@@ -54,6 +67,12 @@ impl Config {
             database_url: database_url(&text("DATABASE_URL", "sqlite://photo-worker.db?mode=rwc"))?,
             photo_dir: text("PHOTO_DIR", "photos").into(),
             origin_token: value(&lookup, "ORIGIN_TOKEN"),
+            auth_secret: value(&lookup, "AUTH_SECRET").map(|text| secrets(&text)).transpose()?,
+            auth_jwks_url: value(&lookup, "AUTH_JWKS_URL").map(|url| jwks_url(&url)).transpose()?,
+            expected: Expected { issuer: value(&lookup, "AUTH_ISSUER"), audience: value(&lookup, "AUTH_AUDIENCE") },
+            auth_cookie: cookie(text("AUTH_COOKIE", "__Host-batchcast"))?,
+            trust_user_header: parsed(&lookup, "TRUST_USER_HEADER", "set true (development only) or false")?
+                .unwrap_or(false),
             key_prefix: text("KEY_PREFIX", ""),
             state_ttl: Duration::from_secs(at_least(&lookup, "STATE_TTL_SECS", 1, 86_400)?),
             coalesce: Duration::from_millis(at_least(&lookup, "COALESCE_MS", 0, 50)?),
@@ -107,6 +126,41 @@ fn database_url(url: &str) -> Result<String, ConfigError> {
     })
 }
 
+/// The value is not shown.
+fn secrets(text: &str) -> Result<Secrets, ConfigError> {
+    Secrets::parse(text).map_err(|_| ConfigError {
+        variable: "AUTH_SECRET",
+        problem: "holds a secret of fewer than 32 bytes".to_owned(),
+        fix: "set what `openssl rand -base64 32` prints; several with white space between them",
+    })
+}
+
+/// The value is not shown: a URL may hold a password.
+fn jwks_url(text: &str) -> Result<Uri, ConfigError> {
+    let uri = text.parse::<Uri>().ok();
+    let fits = |uri: &Uri| {
+        matches!(uri.scheme_str(), Some("http" | "https"))
+            && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
+    };
+    uri.filter(fits).ok_or_else(|| ConfigError {
+        variable: "AUTH_JWKS_URL",
+        problem: "is no http or https URL without a user".to_owned(),
+        fix: "set the address of the issuer's key set, https://login.example.com/.well-known/jwks.json say",
+    })
+}
+
+fn cookie(name: String) -> Result<String, ConfigError> {
+    // RFC 6265, section 4.1.1: a token of HTTP.
+    if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)) {
+        return Ok(name);
+    }
+    Err(ConfigError {
+        variable: "AUTH_COOKIE",
+        problem: format!("is {name:?}"),
+        fix: "set a cookie's name, __Host-batchcast say: no blanks, no = and no ;",
+    })
+}
+
 fn cores() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
@@ -125,6 +179,8 @@ mod tests {
         assert_eq!(config.listen.to_string(), "127.0.0.1:8090");
         assert_eq!((config.state_ttl.as_secs(), config.coalesce.as_millis()), (86_400, 50));
         assert_eq!((config.receive_timeout.as_secs(), config.origin_token), (900, None));
+        assert!(config.auth_secret.is_none() && config.auth_jwks_url.is_none() && !config.trust_user_header);
+        assert_eq!((config.expected, &*config.auth_cookie), (Expected::default(), "__Host-batchcast"));
     }
 
     #[test]
@@ -137,11 +193,20 @@ mod tests {
             ("RECEIVE_TIMEOUT_SECS", "15m"),
             ("RECEIVE_TIMEOUT_SECS", "99999999999999"),
             ("DATABASE_URL", "postgres://user:secret@host/db"),
+            ("AUTH_SECRET", "a secret in short words"),
+            ("AUTH_SECRET", "secret-of-more-than-thirty-two-bytes secret"),
+            ("AUTH_JWKS_URL", "login.example.com/jwks.json"),
+            ("AUTH_JWKS_URL", "file:///etc/secret"),
+            ("AUTH_JWKS_URL", "https://user:secret@host/jwks.json"),
+            ("AUTH_COOKIE", "a cookie"),
+            ("TRUST_USER_HEADER", "yes"),
+            ("TRUST_USER_HEADER", "1"),
         ] {
             let Err(error) = config(&[(variable, bad)]) else { panic!("{variable}={bad} passed") };
             assert_eq!(error.variable, variable);
             assert!(error.to_string().starts_with(variable) && error.to_string().contains("set "), "{error}");
-            assert!(!error.to_string().contains("secret"));
+            // The words about AUTH_SECRET are our own.
+            assert!(!error.to_string().replace("a secret of fewer", "").contains("secret"), "{error}");
         }
     }
 }

@@ -7,12 +7,9 @@ use std::{
 };
 
 use tokio::io::AsyncWriteExt as _;
-use wire::PhotoId;
+use wire::{PhotoId, limits::MAX_FILE_BYTES};
 
 use crate::names;
-
-/// Bytes of one uploaded file: three times a large JPEG of today's phones.
-pub const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// The folder of all files.
 #[derive(Debug, Clone)]

@@ -3,9 +3,6 @@
 use rand::distr::{Alphanumeric, SampleString as _};
 use wire::{BatchId, IdError, PhotoId};
 
-/// Bytes of a photo's name: what common file systems allow.
-pub(crate) const MAX_NAME_BYTES: usize = 255;
-
 /// 62^20 is more than a UUID can tell apart, and photo ids are unique across batches.
 const RANDOM_CHARS: usize = 20;
 

@@ -6,9 +6,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use wire::{BatchId, BatchStatus, IdError, PhotoId};
+use wire::{BatchId, BatchStatus, IdError, PhotoId, limits::MAX_FILE_BYTES};
 
-use crate::{db::DbError, files::MAX_FILE_BYTES};
+use crate::{access::Refusal, db::DbError, issuer};
+
+/// When it makes sense to ask again after [`AppError::Unavailable`].
+const RETRY_AFTER_SECS: &str = "5";
 
 /// Why a request is not answered as asked.
 #[derive(Debug, thiserror::Error)]
@@ -37,8 +40,12 @@ pub(crate) enum AppError {
     NothingToRetry(BatchId),
     #[error("Photo {0} was given up because it did not come in time. When the batch has ended, retry it.")]
     TooLate(PhotoId),
-    #[error("This needs the header Authorization: Bearer TOKEN, with the token in ORIGIN_TOKEN.")]
-    Unauthorized,
+    #[error("{0}")]
+    Unauthorized(#[from] Refusal),
+    #[error("The token names no user (sub), so a batch made with it would have no owner: use a user's token.")]
+    NoUser,
+    #[error("The keys that check tokens (AUTH_JWKS_URL) can't be had just now: try again.")]
+    Unavailable,
     #[error("There is nothing at this address.")]
     NoRoute,
     #[error("This address does not take that method.")]
@@ -62,10 +69,15 @@ impl AppError {
             Self::Open(_) => (StatusCode::CONFLICT, "batch-open", "The batch has not ended"),
             Self::NothingToRetry(_) => (StatusCode::CONFLICT, "nothing-to-retry", "Nothing to run again"),
             Self::TooLate(_) => (StatusCode::CONFLICT, "photo-too-late", "The photo came too late"),
-            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "Token missing or wrong"),
-            Self::NoRoute => (StatusCode::NOT_FOUND, "not-found", "Nothing here"),
+            Self::Unauthorized(refusal) if refusal.is_of_a_token() => {
+                (StatusCode::UNAUTHORIZED, "invalid-token", "Not a valid token")
+            }
+            Self::Unauthorized(_) => (StatusCode::UNAUTHORIZED, "unauthorized", "Not allowed in"),
+            Self::NoUser => (StatusCode::FORBIDDEN, "forbidden", "Not allowed"),
+            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Nothing answers"),
+            Self::NoRoute => (StatusCode::NOT_FOUND, "not-found", "Nothing at this address"),
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed"),
-            Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
+            Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "A fault of ours"),
         }
     }
 
@@ -95,10 +107,12 @@ impl IntoResponse for AppError {
             detail: self.to_string(),
         };
         let mut response = (status, Json(problem)).into_response();
-        let json = HeaderValue::from_static("application/problem+json");
-        response.headers_mut().insert(header::CONTENT_TYPE, json);
-        if status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        match &self {
+            Self::Unauthorized(refusal) => drop(headers.insert(header::WWW_AUTHENTICATE, refusal.challenge())),
+            Self::Unavailable => drop(headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECS))),
+            _ => {}
         }
         response
     }
@@ -107,6 +121,12 @@ impl IntoResponse for AppError {
 impl From<DbError> for AppError {
     fn from(error: DbError) -> Self {
         Self::Internal(error.into())
+    }
+}
+
+impl From<issuer::Unavailable> for AppError {
+    fn from(_: issuer::Unavailable) -> Self {
+        Self::Unavailable
     }
 }
 

@@ -10,18 +10,23 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde_json::json;
 use subtle::ConstantTimeEq as _;
-use wire::{BatchId, IdError, PhotoId, limits::MAX_OWNER_BYTES};
+use wire::{
+    BatchId, IdError, PhotoId,
+    limits::{MAX_DECLARATION_BYTES, MAX_UPLOAD_BYTES},
+};
 
 use crate::{
+    access::{Caller, Refusal},
     db::{Cancellation, Retried},
     metrics::{self, count},
     names::stream_url,
     problem::AppError,
     service::{App, now_ms},
-    upload::{self, MAX_UPLOAD_BYTES},
+    upload,
 };
 
 mod create;
@@ -29,13 +34,14 @@ mod create;
 pub(crate) use create::check_name;
 
 /// Batches that a project's list shows.
-const LISTED_BATCHES: u32 = 100;
+const LISTED_BATCHES: usize = 100;
 
-/// All routes of the service.
+/// All routes of the service. Whoever is behind one under `/api` is known before its body is read.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    let upload = post(upload::upload).layer(DefaultBodyLimit::max(MAX_UPLOAD_BYTES));
+    let most = usize::try_from(MAX_UPLOAD_BYTES).unwrap_or(usize::MAX);
+    let upload = post(upload::upload).layer(DefaultBodyLimit::max(most));
     Router::new()
-        .route("/api/batches", post(create::create).layer(DefaultBodyLimit::max(create::MAX_BODY_BYTES)))
+        .route("/api/batches", post(create::create).layer(DefaultBodyLimit::max(MAX_DECLARATION_BYTES)))
         .route("/api/batches/{id}", get(origin))
         .route("/api/batches/{id}/retry", post(retry))
         .route("/api/batches/{id}/cancel", post(cancel))
@@ -80,39 +86,76 @@ impl<S: Send + Sync, T: std::str::FromStr<Err = IdError>> FromRequestParts<S> fo
     }
 }
 
+/// What `encodeURIComponent` encodes.
+const IN_HEADER: AsciiSet = NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'!')
+    .remove(b'~')
+    .remove(b'*')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')');
+
 /// Names a batch's owner to the edge.
 const OWNER_HEADER: &str = "batchcast-owner";
 
-/// The application's user id, as the edge or a proxy in front has made sure of it.
-pub(crate) fn owner(headers: &HeaderMap) -> Result<Option<String>, AppError> {
-    let Some(value) = headers.get("x-user-id") else { return Ok(None) };
-    let text = value.to_str().ok().filter(|text| !text.is_empty() && text.len() <= MAX_OWNER_BYTES);
-    let wrong = || AppError::BadRequest(format!("x-user-id is 1 to {MAX_OWNER_BYTES} visible ASCII characters."));
-    text.map(|text| Some(text.to_owned())).ok_or_else(wrong)
-}
-
+/// For the edge, which shows `ORIGIN_TOKEN`, and for whoever may see the batch.
 async fn origin(State(app): State<Arc<App>>, Id(batch): Id<BatchId>, headers: HeaderMap) -> Result<Response, AppError> {
-    if !authorized(app.origin_token.as_deref(), headers.get(header::AUTHORIZATION)) {
-        return Err(AppError::Unauthorized);
+    let mut tells_owner = true;
+    if !is_edge(app.origin_token.as_deref(), headers.get(header::AUTHORIZATION)) {
+        let caller = caller_at_origin(&app, &headers).await?;
+        // Before the state is read, which takes the longer the more photos there are: that would tell that there are.
+        let owned = app.db.owner(&batch).await?;
+        if !owned.is_some_and(|owned| caller.may_see(&batch, owned.owner.as_deref())) {
+            return Err(AppError::UnknownBatch(batch));
+        }
+        // In development the edge has no token.
+        tells_owner = matches!(caller, Caller::Developer(_));
     }
     count(&app.counters.origin_reads);
     let (state, owner) = app.db.state(&batch).await?.ok_or(AppError::UnknownBatch(batch))?;
     let mut response = ([(header::CONTENT_TYPE, "application/json")], state.to_json()).into_response();
     // The owner is not part of the state, which viewers see; the edge has to know it.
+    let owner = owner.filter(|_| tells_owner).map(|owner| utf8_percent_encode(&owner, &IN_HEADER).to_string());
     if let Some(owner) = owner.and_then(|owner| HeaderValue::from_str(&owner).ok()) {
         response.headers_mut().insert(OWNER_HEADER, owner);
     }
     Ok(response)
 }
 
+/// Someone else than the edge. With `ORIGIN_TOKEN` set, nobody is believed who shows nothing, not in development either.
+async fn caller_at_origin(app: &App, headers: &HeaderMap) -> Result<Caller, AppError> {
+    let caller = app.access.caller(headers).await;
+    if app.origin_token.is_none() {
+        return caller;
+    }
+    let refusal = match caller {
+        Ok(Caller::Developer(None)) => Refusal::Missing,
+        Err(AppError::Unauthorized(refusal)) => refusal,
+        caller => return caller,
+    };
+    Err(Refusal::Origin(Box::new(refusal)).into())
+}
+
 /// Compared in constant time: how long a wrong token takes says nothing about the right one.
-fn authorized(token: Option<&str>, header: Option<&HeaderValue>) -> bool {
-    let Some(token) = token else { return true };
+fn is_edge(token: Option<&str>, header: Option<&HeaderValue>) -> bool {
+    let Some(token) = token else { return false };
     let shown = header.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
     shown.is_some_and(|shown| shown.ct_eq(token.as_bytes()).into())
 }
 
-async fn retry(State(app): State<Arc<App>>, Id(batch): Id<BatchId>) -> Result<Response, AppError> {
+/// Refuses a batch that the caller may not change as if it were not there: which batches others have is nobody's
+/// business.
+pub(crate) async fn check_change(app: &App, caller: &Caller, batch: &BatchId) -> Result<(), AppError> {
+    let owned = app.db.owner(batch).await?;
+    let may = owned.is_some_and(|owned| caller.may_change(batch, owned.owner.as_deref()));
+    if may { Ok(()) } else { Err(AppError::UnknownBatch(batch.clone())) }
+}
+
+async fn retry(State(app): State<Arc<App>>, caller: Caller, Id(batch): Id<BatchId>) -> Result<Response, AppError> {
+    check_change(&app, &caller, &batch).await?;
     let now = now_ms();
     match app.db.retry(&batch, now, app.expires_at(now)).await? {
         Retried::Reopened { stepped, photos, received } => {
@@ -126,7 +169,8 @@ async fn retry(State(app): State<Arc<App>>, Id(batch): Id<BatchId>) -> Result<Re
     }
 }
 
-async fn cancel(State(app): State<Arc<App>>, Id(batch): Id<BatchId>) -> Result<Response, AppError> {
+async fn cancel(State(app): State<Arc<App>>, caller: Caller, Id(batch): Id<BatchId>) -> Result<Response, AppError> {
+    check_change(&app, &caller, &batch).await?;
     match app.db.cancel(&batch, now_ms()).await? {
         Cancellation::Done(stepped) => {
             app.announce(&stepped);
@@ -137,7 +181,11 @@ async fn cancel(State(app): State<Arc<App>>, Id(batch): Id<BatchId>) -> Result<R
     }
 }
 
-async fn thumbnail(State(app): State<Arc<App>>, Id(photo): Id<PhotoId>) -> Result<Response, AppError> {
+async fn thumbnail(State(app): State<Arc<App>>, caller: Caller, Id(photo): Id<PhotoId>) -> Result<Response, AppError> {
+    let owned = app.db.owner_of_photo(&photo).await?;
+    if !owned.is_some_and(|owned| caller.may_see(&owned.batch, owned.owner.as_deref())) {
+        return Err(AppError::NoThumbnail(photo));
+    }
     match tokio::fs::read(app.files.thumbnail(&photo)).await {
         Ok(jpeg) => {
             // A photo's file never changes, so neither does its thumbnail.
@@ -152,9 +200,11 @@ async fn thumbnail(State(app): State<Arc<App>>, Id(photo): Id<PhotoId>) -> Resul
 
 async fn batches_of_project(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Id(project): Id<BatchId>,
 ) -> Result<Json<serde_json::Value>, AppError> {
-    let batches = app.db.batches_of(project.as_str(), LISTED_BATCHES).await?;
+    let visible = |batch: &BatchId, owner: Option<&str>| caller.may_see(batch, owner);
+    let batches = app.db.batches_of(project.as_str(), visible, LISTED_BATCHES).await?;
     Ok(Json(json!({ "projectId": project, "batches": batches })))
 }
 
@@ -183,13 +233,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_origin_asks_for_its_token_only_when_it_has_one() {
+    fn the_edge_is_who_shows_the_origins_token() {
         let header = |text: &str| HeaderValue::from_str(text).unwrap();
-        assert!(authorized(None, None));
-        assert!(authorized(Some("t-1"), Some(&header("Bearer t-1"))));
+        assert!(is_edge(Some("t-1"), Some(&header("Bearer t-1"))));
         for wrong in ["t-1", "Bearer t-2", "Bearer t-11", "Bearer ", "bearer t-1", "Basic t-1"] {
-            assert!(!authorized(Some("t-1"), Some(&header(wrong))), "{wrong}");
+            assert!(!is_edge(Some("t-1"), Some(&header(wrong))), "{wrong}");
         }
-        assert!(!authorized(Some("t-1"), None));
+        assert!(!is_edge(Some("t-1"), None) && !is_edge(None, None) && !is_edge(None, Some(&header("Bearer "))));
     }
 }

@@ -16,9 +16,11 @@ use wire::BatchId;
 
 use crate::{
     Config, Db, DbError,
+    access::Access,
     db::Stepped,
     deadlines,
     files::Files,
+    issuer::IssuerError,
     jobs::{self, Queue},
     metrics::Counters,
     routes,
@@ -38,6 +40,7 @@ pub(crate) struct App {
     pub queue: Queue,
     pub publisher: Publisher,
     pub counters: Counters,
+    pub access: Access,
     pub origin_token: Option<String>,
     pub receive_timeout: Duration,
 }
@@ -83,6 +86,9 @@ pub enum ServiceError {
     /// `PHOTO_DIR`: check the path and its rights.
     #[error("PHOTO_DIR: {0}")]
     Files(#[source] std::io::Error),
+    /// `AUTH_JWKS_URL`: can't be asked from here.
+    #[error("AUTH_JWKS_URL: {0}")]
+    Issuer(#[from] IssuerError),
     /// `PHOTO_WORKER_LISTEN`: free the address or choose another.
     #[error("PHOTO_WORKER_LISTEN: {0}: free the address or choose another")]
     Listen(#[source] std::io::Error),
@@ -107,6 +113,7 @@ impl Service {
     /// # Errors
     /// Names the setting to mend.
     pub async fn start(config: &Config) -> Result<Self, ServiceError> {
+        let access = Access::new(config)?;
         let db = Db::open(&config.database_url).await?;
         let files = Files::open(&config.photo_dir).map_err(ServiceError::Files)?;
         let waiting = db.recover(now_ms()).await?;
@@ -126,6 +133,7 @@ impl Service {
             queue: Queue::new(),
             publisher,
             counters: Counters::default(),
+            access,
             origin_token: config.origin_token.clone(),
             receive_timeout: config.receive_timeout,
         });

@@ -11,26 +11,24 @@ use axum::{
         Multipart, State,
         multipart::{Field, MultipartError, MultipartRejection},
     },
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, StatusCode, header::CONTENT_LENGTH},
     response::{IntoResponse, Response},
 };
-use wire::{BatchId, PhotoId};
+use wire::{
+    BatchId, PhotoId,
+    limits::{MAX_UPLOAD_BYTES, MAX_UPLOAD_FILES},
+};
 
 use crate::{
+    access::Caller,
     db::{NewPhoto, Received, Stepped},
     files::Incoming,
     metrics::count,
     names::PhotoIds,
     problem::AppError,
-    routes::{BatchAnswer, check_name, owner},
+    routes::{BatchAnswer, check_change, check_name},
     service::{App, now_ms},
 };
-
-/// Bytes of one upload with all its files.
-pub(crate) const MAX_UPLOAD_BYTES: usize = 512 * 1024 * 1024;
-
-/// Files of one upload: each is open until the form has ended. Larger batches are declared.
-const MAX_FILES: usize = 100;
 
 /// Bytes of a text field: each is an id.
 const MAX_TEXT_BYTES: usize = 256;
@@ -49,9 +47,11 @@ struct Form {
 
 pub(crate) async fn upload(
     State(app): State<Arc<App>>,
+    caller: Caller,
     headers: HeaderMap,
     form: Result<Multipart, MultipartRejection>,
 ) -> Result<Response, AppError> {
+    check_length(&headers)?;
     let form = form.map_err(|rejection| {
         AppError::BadRequest(format!("An upload is multipart/form-data with a field file: {}", rejection.body_text()))
     })?;
@@ -60,11 +60,22 @@ pub(crate) async fn upload(
         (Some(batch), Some(photo)) => {
             let batch = BatchId::new(batch).map_err(|error| AppError::BadId { what: "batchId", error })?;
             let photo = PhotoId::new(photo).map_err(|error| AppError::BadId { what: "photoId", error })?;
+            check_change(&app, &caller, &batch).await?;
             declared(&app, batch, photo, form.files).await
         }
-        (None, None) => new_batch(&app, form, owner(&headers)?).await,
+        (None, None) => new_batch(&app, form, caller.owner()?).await,
         _ => Err(AppError::BadRequest("batchId and photoId come together, as POST /api/batches gave them.".into())),
     }
+}
+
+/// An upload that says itself that it is too large: nothing of it is read.
+fn check_length(headers: &HeaderMap) -> Result<(), AppError> {
+    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|bytes| bytes > MAX_UPLOAD_BYTES) { Err(too_large()) } else { Ok(()) }
+}
+
+fn too_large() -> AppError {
+    AppError::TooLarge { what: "The upload".to_owned(), limit: MAX_UPLOAD_BYTES }
 }
 
 /// The whole form is read before anything is judged: an answer in mid-upload reaches few clients.
@@ -75,8 +86,8 @@ async fn read(app: &App, mut multipart: Multipart) -> Result<Form, AppError> {
             Some("projectId") => form.project = Some(text(&mut field).await?),
             Some("batchId") => form.batch = Some(text(&mut field).await?),
             Some("photoId") => form.photo = Some(text(&mut field).await?),
-            Some("file") if form.files.len() == MAX_FILES => {
-                let words = format!("An upload has at most {MAX_FILES} files: POST /api/batches declares more.");
+            Some("file") if form.files.len() == MAX_UPLOAD_FILES => {
+                let words = format!("An upload has at most {MAX_UPLOAD_FILES} files: POST /api/batches declares more.");
                 return Err(AppError::BadRequest(words));
             }
             Some("file") => form.files.push(file(app, &mut field).await?),
@@ -115,7 +126,7 @@ async fn file(app: &App, field: &mut Field<'_>) -> Result<(String, Incoming), Ap
 
 fn broken(error: &MultipartError) -> AppError {
     if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        return AppError::TooLarge { what: "The upload".to_owned(), limit: MAX_UPLOAD_BYTES as u64 };
+        return too_large();
     }
     AppError::BadRequest(format!("The form can't be read: {}", error.body_text()))
 }
@@ -151,7 +162,7 @@ async fn declared(
 }
 
 /// A batch of the files in hand.
-async fn new_batch(app: &App, form: Form, owner: Option<String>) -> Result<Response, AppError> {
+async fn new_batch(app: &App, form: Form, owner: Option<&str>) -> Result<Response, AppError> {
     let project = form.project.as_deref().unwrap_or(DEFAULT_PROJECT);
     BatchId::new(project).map_err(|error| AppError::BadId { what: "projectId", error })?;
     let (mut photos, mut ids) = (Vec::new(), PhotoIds::new());
@@ -162,7 +173,7 @@ async fn new_batch(app: &App, form: Form, owner: Option<String>) -> Result<Respo
         photos.push(NewPhoto { id, name, received: true });
     }
     let now = now_ms();
-    let batch = app.db.create(project, owner.as_deref(), &photos, now, app.expires_at(now)).await?;
+    let batch = app.db.create(project, owner, &photos, now, app.expires_at(now)).await?;
     app.announce(&Stepped { batch: batch.clone(), ended: false });
     let ids: Vec<PhotoId> = photos.into_iter().map(|photo| photo.id).collect();
     ids.iter().for_each(|id| app.queue.push(id.clone()));

@@ -1,5 +1,6 @@
 //! Whole batches: opening, re-opening, cancelling, listing.
 
+use futures::TryStreamExt as _;
 use wire::{BatchId, BatchStatus, Counts, Head, PhotoId, PhotoStatus, Position};
 
 use super::{
@@ -37,6 +38,13 @@ pub(crate) enum Cancellation {
     Done(Stepped),
     Unknown,
     Ended(BatchStatus),
+}
+
+/// A batch, and the application's user who owns it.
+#[derive(Debug)]
+pub(crate) struct Owned {
+    pub batch: BatchId,
+    pub owner: Option<String>,
 }
 
 impl Db {
@@ -137,16 +145,44 @@ impl Db {
         Ok(Cancellation::Done(Stepped { batch: batch.clone(), ended: true }))
     }
 
-    /// The newest batches of a project.
-    pub(crate) async fn batches_of(&self, project: &str, limit: u32) -> Result<Vec<Summary>, DbError> {
-        let rows: Vec<BatchRow> =
-            sqlx::query_as("SELECT * FROM batches WHERE project_id = ? ORDER BY created_at DESC, id LIMIT ?")
-                .bind(project)
-                .bind(limit)
-                .fetch_all(&self.reads)
-                .await?;
-        rows.iter().map(BatchRow::summary).collect()
+    /// The newest batches of a project, of those that are `visible` by their id and owner. One rule says here and
+    /// everywhere who sees what, so it is not written a second time in SQL.
+    pub(crate) async fn batches_of(
+        &self,
+        project: &str,
+        visible: impl Fn(&BatchId, Option<&str>) -> bool,
+        limit: usize,
+    ) -> Result<Vec<Summary>, DbError> {
+        let query = sqlx::query_as("SELECT * FROM batches WHERE project_id = ? ORDER BY created_at DESC, id");
+        let mut rows = query.bind(project).fetch(&self.reads);
+        let mut summaries = Vec::new();
+        while summaries.len() < limit {
+            let Some(row): Option<BatchRow> = rows.try_next().await? else { break };
+            let summary = row.summary()?;
+            if visible(&summary.head.batch_id, row.owner.as_deref()) {
+                summaries.push(summary);
+            }
+        }
+        Ok(summaries)
     }
+
+    /// Whose a batch is; `None`: there is no such batch.
+    pub(crate) async fn owner(&self, batch: &BatchId) -> Result<Option<Owned>, DbError> {
+        let query = sqlx::query_as("SELECT id, owner FROM batches WHERE id = ?").bind(batch.as_str());
+        owned(query.fetch_optional(&self.reads).await?)
+    }
+
+    /// Whose batch a photo belongs to; `None`: there is no such photo.
+    pub(crate) async fn owner_of_photo(&self, photo: &PhotoId) -> Result<Option<Owned>, DbError> {
+        let query = sqlx::query_as(
+            "SELECT batches.id, owner FROM batches JOIN photos ON batches.id = photos.batch_id WHERE photos.id = ?",
+        );
+        owned(query.bind(photo.as_str()).fetch_optional(&self.reads).await?)
+    }
+}
+
+fn owned(row: Option<(String, Option<String>)>) -> Result<Option<Owned>, DbError> {
+    row.map(|(batch, owner)| Ok(Owned { batch: BatchId::new(&batch)?, owner })).transpose()
 }
 
 /// The head of an ended batch in its next epoch. The version goes on, so that no photo is ever newer than its batch.

@@ -6,26 +6,23 @@ use axum::{
     Json,
     body::Bytes,
     extract::{State, rejection::BytesRejection},
-    http::{HeaderMap, StatusCode},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
 use wire::{
     BatchId,
-    limits::{MAX_PHOTOS, MAX_STATE_BYTES},
+    limits::{MAX_DECLARATION_BYTES, MAX_FILE_BYTES, MAX_NAME_BYTES, MAX_PHOTOS, MAX_STATE_BYTES},
 };
 
-use super::{BatchAnswer, owner};
+use super::BatchAnswer;
 use crate::{
+    access::Caller,
     db::{NewPhoto, Stepped},
-    files::MAX_FILE_BYTES,
-    names::{MAX_NAME_BYTES, PhotoIds},
+    names::PhotoIds,
     problem::AppError,
     service::{App, now_ms},
 };
-
-/// Bytes of the request: 10,000 photos with long names.
-pub(super) const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 
 /// Bytes of an analysed photo as JSON, without its name.
 const FINDINGS_BYTES: usize = 260;
@@ -46,9 +43,10 @@ struct DeclaredPhoto {
 
 pub(super) async fn create(
     State(app): State<Arc<App>>,
-    headers: HeaderMap,
+    caller: Caller,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, AppError> {
+    let owner = caller.owner()?;
     let body = body.map_err(|rejection| unread(&rejection))?;
     let declaration: Declaration = serde_json::from_slice(&body).map_err(|error| {
         AppError::BadRequest(format!(
@@ -56,8 +54,8 @@ pub(super) async fn create(
         ))
     })?;
     let photos = check(&declaration)?;
-    let (now, owner) = (now_ms(), owner(&headers)?);
-    let batch = app.db.create(&declaration.project_id, owner.as_deref(), &photos, now, app.expires_at(now)).await?;
+    let now = now_ms();
+    let batch = app.db.create(&declaration.project_id, owner, &photos, now, app.expires_at(now)).await?;
     app.announce(&Stepped { batch: batch.clone(), ended: false });
     let ids = photos.into_iter().map(|photo| photo.id).collect();
     Ok((StatusCode::CREATED, Json(BatchAnswer::new(batch, ids))).into_response())
@@ -65,7 +63,7 @@ pub(super) async fn create(
 
 fn unread(rejection: &BytesRejection) -> AppError {
     if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        return AppError::TooLarge { what: "The declaration".to_owned(), limit: MAX_BODY_BYTES as u64 };
+        return AppError::TooLarge { what: "The declaration".to_owned(), limit: MAX_DECLARATION_BYTES as u64 };
     }
     AppError::BadRequest(rejection.body_text())
 }
@@ -94,10 +92,11 @@ fn state_bytes(photos: &[DeclaredPhoto]) -> usize {
 }
 
 fn new_photo(declared: &DeclaredPhoto, ids: &mut PhotoIds) -> Result<NewPhoto, AppError> {
+    // First the name, which the other refusal repeats.
+    check_name(&declared.name)?;
     if declared.size > MAX_FILE_BYTES {
         return Err(AppError::file_too_large(&declared.name));
     }
-    check_name(&declared.name)?;
     let id = ids.give().map_err(|error| AppError::Internal(error.into()))?;
     Ok(NewPhoto { id, name: declared.name.clone(), received: false })
 }

@@ -1,9 +1,9 @@
 //! Bad input, each with its problem document.
 
-use batchcast_photo_worker::MAX_FILE_BYTES;
 use image::ImageFormat;
 use reqwest::{StatusCode, multipart::Form};
 use serde_json::{Value, json};
+use wire::limits::MAX_FILE_BYTES;
 
 use crate::world::{Api, World, answer, file, picture};
 

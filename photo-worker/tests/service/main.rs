@@ -3,8 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail by panicking")]
 
+mod access;
 mod bad_input;
 mod batches;
+mod issuer;
 mod process;
 mod restart;
+mod tokens;
 mod world;

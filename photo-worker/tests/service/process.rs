@@ -22,12 +22,19 @@ pub(crate) struct Program {
 
 impl Program {
     pub(crate) fn start(redis: &RedisServer, dir: &TempDir) -> Self {
+        Self::start_with(redis, dir, &[])
+    }
+
+    /// With these variables over the others.
+    pub(crate) fn start_with(redis: &RedisServer, dir: &TempDir, variables: &[(&str, &str)]) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_batchcast-photo-worker"))
             .env("PHOTO_WORKER_LISTEN", "127.0.0.1:0")
             .env("REDIS_URL", redis.url())
             .env("DATABASE_URL", database_url(dir))
             .env("PHOTO_DIR", dir.path().join("photos"))
             .env("WORKER_THREADS", "1")
+            .env("TRUST_USER_HEADER", "true")
+            .envs(variables.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()

@@ -27,6 +27,8 @@ pub(crate) fn config(redis: &RedisServer, dir: &TempDir, variables: &[(&str, &st
             "REDIS_URL" => Some(redis.url().to_owned()),
             "DATABASE_URL" => Some(database_url(dir)),
             "PHOTO_DIR" => Some(dir.path().join("photos").display().to_string()),
+            // Most tests are about something else than who is asking.
+            "TRUST_USER_HEADER" => Some("true".to_owned()),
             _ => None,
         })
     })
