@@ -17,6 +17,8 @@ pub struct Ask {
     pub batch: BatchId,
     /// Who is asking.
     pub caller: Caller,
+    /// The other origin whose page asks, and may read the answer.
+    pub origin: Option<String>,
     /// What for.
     pub what: What,
 }
@@ -92,7 +94,8 @@ mod tests {
     fn a_question_survives_its_header() {
         let ask = Ask {
             batch: "b".parse().unwrap(),
-            caller: Caller { user: Some("ü\n".into()) },
+            caller: Caller::Developer(Some("ü\n".into())),
+            origin: Some("https://app.example.com".into()),
             what: What::Stream { seen: "7-3".parse().ok() },
         };
         assert_eq!(serde_json::from_str::<Ask>(&serde_json::to_string(&ask).unwrap()).unwrap(), ask);

@@ -12,12 +12,15 @@ use crate::{
     access::{self, Caller, USER_HEADER},
     ask::{self, Ask, What},
     clock::now,
+    guard,
+    limit::Action,
     log,
     problem::{Kind, Problem},
     redis::Redis,
     reply,
-    route::{Route, route},
-    settings::Settings,
+    route::{Call, Route, route},
+    settings::{Settings, allowed_origins},
+    signature, size,
 };
 
 /// How long an answer of `/readyz` is repeated without asking Redis.
@@ -33,12 +36,14 @@ thread_local! {
 
 #[event(fetch)]
 async fn fetch(request: Request, env: Env, _context: Context) -> worker::Result<Response> {
-    match answer(request, &env).await {
+    let mut origin = None;
+    match answer(request, &env, &mut origin).await {
         Ok(response) => Ok(response),
-        Err(Failure::Problem(problem)) => reply::problem(&problem),
+        Err(Failure::Problem(problem)) => reply::to_origin(reply::problem(&problem)?, origin.as_deref()),
         Err(Failure::Worker(error)) => {
             log::error(&format!("a request failed: {error}"));
-            reply::problem(&Problem::new(Kind::Internal, "The request could not be answered. It is in the log."))
+            let problem = Problem::new(Kind::Internal, "The request could not be answered. It is in the log.");
+            reply::to_origin(reply::problem(&problem)?, origin.as_deref())
         }
     }
 }
@@ -61,69 +66,178 @@ impl From<worker::Error> for Failure {
     }
 }
 
-/// The settings, from the Worker's variables and secrets. From here on their log level counts.
+/// The Worker's variables and secrets, by name.
+fn lookup(env: &Env) -> impl Fn(&str) -> Option<String> {
+    |name: &str| env.var(name).ok().map(|value| value.to_string())
+}
+
+/// The settings. From here on their log level counts.
 pub(crate) fn settings(env: &Env) -> Result<Settings, Problem> {
-    let lookup = |name: &str| env.var(name).ok().map(|value| value.to_string());
-    let settings = Settings::from_lookup(lookup);
+    let settings = Settings::from_lookup(lookup(env));
     let settings = settings.map_err(|error| Problem::new(Kind::Misconfigured, format!("{error}.")))?;
     log::set_level(settings.log_level);
     Ok(settings)
 }
 
-async fn answer(request: Request, env: &Env) -> Result<Response, Failure> {
-    match route(request.method().as_ref(), &request.path())? {
-        Route::Health => Ok(reply::plain("text/plain", "ok\n".into())?),
-        Route::Page => Ok(page(request, env).await?),
-        Route::Ready => ready(&settings(env)?).await,
-        Route::Metrics => metrics(&request, &settings(env)?).await,
-        Route::Origin => pass_through(&request, &settings(env)?).await,
-        Route::Read(batch) => read(&request, env, batch).await,
-        Route::Stream(batch) => stream(&request, env, batch).await,
+async fn answer(request: Request, env: &Env, origin: &mut Option<String>) -> Result<Response, Failure> {
+    let call = match route(request.method().as_ref(), &request.path()) {
+        Ok(Route::Page) => return page(request, env).await,
+        Ok(Route::Call(call)) => Ok(call),
+        Err(problem) => Err(problem),
+    };
+    // Before any refusal, so that a page that may call can read it.
+    *origin = guard::check_origin(&request, &allowed_origins(lookup(env)).unwrap_or_default())?;
+    guard::check_size(&request)?;
+    answer_call(&request, env, call?, origin.as_deref()).await
+}
+
+async fn answer_call(request: &Request, env: &Env, call: Call, origin: Option<&str>) -> Result<Response, Failure> {
+    let settings = match (settings(env), &call) {
+        (Ok(settings), _) => settings,
+        // It is up all the same.
+        (Err(_), Call::Health) => return healthy(origin),
+        // It will be mended: a native `EventSource` is asked to come back.
+        (Err(problem), Call::Stream(_)) => return Ok(not_now(&problem.detail, origin)?),
+        (Err(problem), _) => return Err(problem.into()),
+    };
+    let asked = Asked { request, env, settings: &settings, origin };
+    match call {
+        Call::Options(methods) => Ok(reply::options(methods, origin)?),
+        Call::Health => healthy(origin),
+        Call::Ready => Ok(reply::to_origin(ready(&settings).await?, origin)?),
+        Call::Metrics => Ok(reply::to_origin(metrics(request, &settings).await?, origin)?),
+        Call::Origin => asked.pass_through().await,
+        Call::Read(batch) => asked.read(batch).await,
+        Call::Stream(batch) => asked.stream(batch).await,
+        Call::Ticket(batch) => asked.ticket(&batch).await,
     }
 }
 
-async fn read(request: &Request, env: &Env, batch: BatchId) -> Result<Response, Failure> {
-    let reread = header(request, "cache-control").is_some_and(|value| value.contains("no-cache"));
-    #[cfg(feature = "faults")]
-    crate::panic::on_demand("panic in the entry", &header(request, "if-none-match").unwrap_or_default());
-    let what = What::Read { reread, if_none_match: header(request, "if-none-match") };
-    ask_hub(request, env, &settings(env)?, batch, what).await.map_err(|failure| match failure {
-        Failure::Worker(error) => {
-            log::warn(&format!("the object could not be asked: {error}"));
-            Problem::new(Kind::Unavailable, "The batch's object is being moved or is overloaded. Try again.").into()
+/// A request whose page, if there is one, may ask.
+struct Asked<'a> {
+    request: &'a Request,
+    env: &'a Env,
+    settings: &'a Settings,
+    /// The other origin whose page asks.
+    origin: Option<&'a str>,
+}
+
+impl Asked<'_> {
+    async fn read(&self, batch: BatchId) -> Result<Response, Failure> {
+        let caller = guard::admit(self.request, self.env, self.settings, Action::Read).await?;
+        let reread = header(self.request, "cache-control").is_some_and(|value| value.contains("no-cache"));
+        let if_none_match = header(self.request, "if-none-match");
+        #[cfg(feature = "faults")]
+        crate::panic::on_demand("panic in the entry", if_none_match.as_deref().unwrap_or_default());
+        self.ask_hub(batch, caller, What::Read { reread, if_none_match }).await.map_err(|failure| match failure {
+            Failure::Worker(error) => {
+                log::warn(&format!("the object could not be asked: {error}"));
+                Problem::new(Kind::Unavailable, "The batch's object is being moved or is overloaded. Try again.").into()
+            }
+            problem @ Failure::Problem(_) => problem,
+        })
+    }
+
+    /// A native `EventSource` gives up for good on any status but 200: whatever will pass is answered with `busy`.
+    async fn stream(&self, batch: BatchId) -> Result<Response, Failure> {
+        if !self.settings.streams {
+            return Ok(busy(self.origin)?);
         }
-        problem => problem,
-    })
+        let seen = header(self.request, "last-event-id").and_then(|id| id.parse().ok());
+        let asked = match guard::admit(self.request, self.env, self.settings, Action::Open).await {
+            Ok(caller) => self.ask_hub(batch, caller, What::Stream { seen }).await,
+            Err(problem) => Err(problem.into()),
+        };
+        let passing = match &asked {
+            Ok(response) if response.status_code() >= 500 => format!("the object answered {}", response.status_code()),
+            // Logged already, and not each time.
+            Err(Failure::Problem(problem)) if problem.kind == Kind::TooManyRequests => return Ok(busy(self.origin)?),
+            Err(Failure::Problem(problem)) if problem.status() >= 500 => problem.detail.clone(),
+            Err(Failure::Worker(error)) => format!("the object could not be asked: {error}"),
+            Ok(_) | Err(Failure::Problem(_)) => return asked,
+        };
+        Ok(not_now(&passing, self.origin)?)
+    }
+
+    /// A ticket is given to whoever shows a token, whatever the batch: whether they may see it is decided where it is
+    /// shown, and until then nobody learns that it exists.
+    async fn ticket(&self, batch: &BatchId) -> Result<Response, Failure> {
+        let caller = guard::admit(self.request, self.env, self.settings, Action::Read).await?;
+        let claims = caller.ticket(batch, now())?;
+        let Some(ticket) = signature::sign(self.settings, &claims).await? else {
+            let words = "There is no secret to sign tickets with: set AUTH_SECRET, beside AUTH_JWKS_URL if need be.";
+            return Err(Problem::new(Kind::TicketsUnavailable, words).into());
+        };
+        let body = access::ticket_answer(batch, &ticket, claims.expires);
+        let response = reply::plain("application/json", body)?.with_status(201);
+        Ok(reply::to_origin(response, self.origin)?)
+    }
+
+    /// Hands a request to the photo worker, unread, so that the page has one origin. Who asks is the photo worker's to
+    /// find out, by the same tokens.
+    async fn pass_through(&self) -> Result<Response, Failure> {
+        let Some(origin) = &self.settings.origin_url else {
+            let words = "No photo worker is connected: set ORIGIN_URL to its address.";
+            return Err(Problem::new(Kind::OriginUnreachable, words).into());
+        };
+        size::check_body(header(self.request, "content-length").as_deref())?;
+        let url = self.request.url()?;
+        let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+        // A Request is a valid initialiser of another one: method, headers and the unread body go along.
+        let init: &web_sys::RequestInit = self.request.inner().unchecked_ref();
+        let onward = web_sys::Request::new_with_str_and_init(&format!("{origin}{}{query}", url.path()), init);
+        let onward = onward.map_err(worker::Error::from)?;
+        if !self.settings.trust_user_header {
+            onward.headers().delete(USER_HEADER).map_err(worker::Error::from)?;
+        }
+        let answer = worker::Fetch::Request(onward.into()).send().await.map_err(|error| {
+            let words = format!("The photo worker at ORIGIN_URL did not answer: {error}.");
+            Problem::new(Kind::OriginUnreachable, words)
+        })?;
+        if self.origin.is_none() {
+            return Ok(answer);
+        }
+        // The headers of an answer that was fetched can't be changed.
+        let headers = answer.headers().clone();
+        Ok(reply::to_origin(answer.with_headers(headers), self.origin)?)
+    }
+
+    /// Asks the object that holds the batch. Its answer goes back untouched, so that this Worker is done with the
+    /// request.
+    async fn ask_hub(&self, batch: BatchId, caller: Caller, what: What) -> Result<Response, Failure> {
+        let stub = hub(self.env, self.settings, &batch)?;
+        let ask = Ask { batch, caller, origin: self.origin.map(str::to_owned), what };
+        let ask = serde_json::to_string(&ask).unwrap_or_default();
+        let headers = Headers::new();
+        headers.set(ask::HEADER, &js_sys::encode_uri_component(&ask).as_string().unwrap_or_default())?;
+        let init = web_sys::RequestInit::new();
+        init.set_headers(headers.as_ref());
+        // The object's signal follows this one: it aborts when the client has left.
+        init.set_signal(Some(&self.request.inner().signal()));
+        let onward = web_sys::Request::new_with_str_and_init("https://hub/", &init).map_err(worker::Error::from)?;
+        Ok(stub.fetch_with_request(onward.into()).await?)
+    }
 }
 
-/// A native `EventSource` gives up for good on any status but 200: whatever will pass is answered with `busy`.
-async fn stream(request: &Request, env: &Env, batch: BatchId) -> Result<Response, Failure> {
-    let seen = header(request, "last-event-id").and_then(|id| id.parse().ok());
-    let asked = match settings(env) {
-        Ok(settings) if !settings.streams => return Ok(busy()?),
-        Ok(settings) => ask_hub(request, env, &settings, batch, What::Stream { seen }).await,
-        Err(problem) => Err(problem.into()),
-    };
-    let passing = match &asked {
-        Ok(response) if response.status_code() >= 500 => format!("the object answered {}", response.status_code()),
-        Err(Failure::Problem(problem)) if problem.status() >= 500 => problem.detail.clone(),
-        Err(Failure::Worker(error)) => format!("the object could not be asked: {error}"),
-        Ok(_) | Err(Failure::Problem(_)) => return asked,
-    };
-    log::warn(&format!("a stream was refused: {passing}"));
-    Ok(busy()?)
-}
-
-fn header(request: &Request, name: &str) -> Option<String> {
+pub(crate) fn header(request: &Request, name: &str) -> Option<String> {
     request.headers().get(name).ok().flatten()
 }
 
 /// The page is one file for every address under `/batches/`.
-async fn page(request: Request, env: &Env) -> worker::Result<Response> {
+async fn page(request: Request, env: &Env) -> Result<Response, Failure> {
+    let Ok(assets) = env.assets("ASSETS") else {
+        return Err(
+            Problem::new(Kind::NotFound, "This deployment has no live page: there is no binding ASSETS.").into()
+        );
+    };
     let mut url = request.url()?;
     url.set_path("/");
     let page = Request::new_with_init(url.as_str(), RequestInit::new().with_method(request.method()))?;
-    env.assets("ASSETS")?.fetch_request(page).await
+    Ok(assets.fetch_request(page).await?)
+}
+
+fn healthy(origin: Option<&str>) -> Result<Response, Failure> {
+    Ok(reply::to_origin(reply::plain("text/plain", "ok\n".into())?, origin)?)
 }
 
 async fn ready(settings: &Settings) -> Result<Response, Failure> {
@@ -160,48 +274,6 @@ async fn metrics(request: &Request, settings: &Settings) -> Result<Response, Fai
     })
 }
 
-/// Hands a request to the photo worker, unread, so that the page has one origin.
-async fn pass_through(request: &Request, settings: &Settings) -> Result<Response, Failure> {
-    let Some(origin) = &settings.origin_url else {
-        let words = "No photo worker is connected: set ORIGIN_URL to its address.";
-        return Err(Problem::new(Kind::OriginUnreachable, words).into());
-    };
-    let url = request.url()?;
-    let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
-    // A Request is a valid initialiser of another one: method, headers and the unread body go along.
-    let init: &web_sys::RequestInit = request.inner().unchecked_ref();
-    let onward = web_sys::Request::new_with_str_and_init(&format!("{origin}{}{query}", url.path()), init);
-    let onward = onward.map_err(worker::Error::from)?;
-    if !settings.trust_user_header {
-        onward.headers().delete(USER_HEADER).map_err(worker::Error::from)?;
-    }
-    let answer = worker::Fetch::Request(onward.into()).send().await;
-    answer.map_err(|error| {
-        Problem::new(Kind::OriginUnreachable, format!("The photo worker at ORIGIN_URL did not answer: {error}.")).into()
-    })
-}
-
-/// Asks the object that holds the batch. Its answer goes back untouched, so that this Worker is done with the request.
-async fn ask_hub(
-    request: &Request,
-    env: &Env,
-    settings: &Settings,
-    batch: BatchId,
-    what: What,
-) -> Result<Response, Failure> {
-    let caller = Caller::admit(settings, header(request, USER_HEADER))?;
-    let stub = hub(env, settings, &batch)?;
-    let ask = serde_json::to_string(&Ask { batch, caller, what }).unwrap_or_default();
-    let headers = Headers::new();
-    headers.set(ask::HEADER, &js_sys::encode_uri_component(&ask).as_string().unwrap_or_default())?;
-    let init = web_sys::RequestInit::new();
-    init.set_headers(headers.as_ref());
-    // The object's signal follows this one: it aborts when the client has left.
-    init.set_signal(Some(&request.inner().signal()));
-    let onward = web_sys::Request::new_with_str_and_init("https://hub/", &init).map_err(worker::Error::from)?;
-    Ok(stub.fetch_with_request(onward.into()).await?)
-}
-
 fn hub(env: &Env, settings: &Settings, batch: &BatchId) -> worker::Result<Stub> {
     let mut namespace = env.durable_object("HUB")?;
     if let Some(jurisdiction) = &settings.jurisdiction {
@@ -217,8 +289,14 @@ fn hub(env: &Env, settings: &Settings, batch: &BatchId) -> worker::Result<Stub> 
     }
 }
 
-/// Not now: the client comes back by itself, not in the same second as the others.
-pub(crate) fn busy() -> worker::Result<Response> {
+/// Not now: the client comes back by itself, not in the same second as the others. `origin`: the other origin whose page
+/// asks.
+pub(crate) fn busy(origin: Option<&str>) -> worker::Result<Response> {
     let spread = (js_sys::Math::random() * BUSY_SPREAD) as Millis;
-    reply::short_stream(event::retry(BUSY_RETRY + spread) + event::BUSY)
+    reply::to_origin(reply::short_stream(event::retry(BUSY_RETRY + spread) + event::BUSY)?, origin)
+}
+
+fn not_now(why: &str, origin: Option<&str>) -> worker::Result<Response> {
+    log::warn(&format!("a stream was refused: {why}"));
+    busy(origin)
 }

@@ -6,14 +6,19 @@
 
 pub mod access;
 pub mod ask;
+pub mod cors;
+pub mod limit;
 pub mod problem;
 pub mod route;
 pub mod settings;
+pub mod size;
 
 #[cfg(target_arch = "wasm32")]
 mod clock;
 #[cfg(target_arch = "wasm32")]
 mod entry;
+#[cfg(target_arch = "wasm32")]
+mod guard;
 #[cfg(target_arch = "wasm32")]
 mod log;
 #[cfg(target_arch = "wasm32")]
@@ -28,3 +33,5 @@ mod redis;
 mod reply;
 #[cfg(target_arch = "wasm32")]
 mod request;
+#[cfg(target_arch = "wasm32")]
+mod signature;

@@ -2,15 +2,19 @@
 
 use std::cell::Cell;
 
-use hub::Answer;
+use hub::{Answer, Millis};
 use serde_json::{Value, json};
 use wire::BatchId;
 
-use crate::{redis::RedisError, settings::Level};
+use crate::{clock::now, limit::Action, redis::RedisError, settings::Level};
+
+const LIMITED_EVERY: Millis = 1_000;
 
 thread_local! {
     /// The settings' level; the same for all objects of an isolate, as the settings are.
     static LEVEL: Cell<Level> = const { Cell::new(Level::Info) };
+    /// When it was last told that someone asks too often, and how often it has happened since.
+    static LIMITED: Cell<(Millis, u64)> = const { Cell::new((0, 0)) };
 }
 
 /// Leaves out what is below `level` from now on.
@@ -36,6 +40,16 @@ pub(crate) fn error(words: &str) {
 
 pub(crate) fn warn(words: &str) {
     write(Level::Warn, json!({"event": words}));
+}
+
+/// Someone was turned away because they ask too often: told once a second, for it would be as often.
+pub(crate) fn limited(action: Action) {
+    let (told_at, times) = LIMITED.get();
+    if now() < told_at + LIMITED_EVERY {
+        return LIMITED.set((told_at, times + 1));
+    }
+    LIMITED.set((now(), 0));
+    write(Level::Warn, json!({"event": "rate limited", "limit": action.binding(), "times": times + 1}));
 }
 
 fn failed(batch: &BatchId, event: &str, words: &str) {

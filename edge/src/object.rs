@@ -8,14 +8,15 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     rc::Rc,
+    time::Duration,
 };
 
-use hub::{Forgotten, Held, Room, Source};
+use hub::{Forgotten, Held, Millis, Room, Source};
 use wire::{BatchId, Position, Stored};
-use worker::{DurableObject, Env, Request, Response, State, durable_object};
+use worker::{Delay, DurableObject, Env, Request, Response, State, durable_object};
 
 use crate::{
-    access::Caller,
+    access::{Caller, denial_wait},
     ask::{self, Ask, What},
     clock::now,
     entry, log,
@@ -131,18 +132,26 @@ impl Object {
     async fn answer(self: &Rc<Self>, request: &Request) -> worker::Result<Response> {
         let header = request.headers().get(ask::HEADER)?.unwrap_or_default();
         let text = js_sys::decode_uri_component(&header).ok().and_then(|text| text.as_string()).unwrap_or_default();
-        let Ok(Ask { batch, caller, what }) = serde_json::from_str(&text) else {
+        let Ok(Ask { batch, caller, origin, what }) = serde_json::from_str(&text) else {
             return reply::problem(&Problem::new(Kind::Internal, "The object did not understand the entry Worker."));
         };
         self.report_if_due();
-        match what {
+        let answer = match what {
             What::Read { reread, if_none_match } => {
                 #[cfg(feature = "faults")]
                 crate::panic::on_demand("panic", if_none_match.as_deref().unwrap_or_default());
                 self.answer_read(&batch, &caller, reread, if_none_match.as_deref()).await
             }
             What::Stream { seen } => self.answer_stream(&batch, &caller, seen, request).await,
-        }
+        };
+        // The entry Worker returns it untouched.
+        reply::to_origin(answer?, origin.as_deref())
+    }
+
+    /// Nobody knows the batch, or it is someone else's: the same answer, after the same time.
+    async fn deny(&self, batch: &BatchId, asked_at: Millis) -> worker::Result<Response> {
+        Delay::from(Duration::from_millis(denial_wait(now().saturating_sub(asked_at)))).await;
+        reply::problem(&Problem::unknown_batch(batch))
     }
 
     async fn answer_read(
@@ -152,15 +161,16 @@ impl Object {
         reread: bool,
         if_none_match: Option<&str>,
     ) -> worker::Result<Response> {
+        let asked_at = now();
         let answer = match self.read(batch, reread).await {
             Ok(answer) => answer,
             Err(outage) => return reply::problem(&Problem::new(Kind::Unavailable, outage)),
         };
         self.counted.borrow_mut().counters.read(answer.result, answer.source);
         log::read(batch, &answer);
-        match answer.stored.as_ref().filter(|stored| may_see(caller, stored)) {
+        match answer.stored.as_ref().filter(|stored| may_see(caller, batch, stored)) {
             Some(stored) => reply::read(&stored.state, &answer, if_none_match),
-            None => reply::problem(&Problem::unknown_batch(batch)),
+            None => self.deny(batch, asked_at).await,
         }
     }
 
@@ -171,12 +181,13 @@ impl Object {
         seen: Option<Position>,
         request: &Request,
     ) -> worker::Result<Response> {
+        let asked_at = now();
         match self.read_for_viewer(batch, seen).await {
-            Ok(stored) => match stored.filter(|stored| may_see(caller, stored)) {
+            Ok(stored) => match stored.filter(|stored| may_see(caller, batch, stored)) {
                 Some(stored) if stored.state.is_terminal() => streams::ended(&stored.state, seen),
                 Some(stored) if self.is_forgotten(batch, &stored, seen) => streams::forgotten(),
-                Some(stored) => self.watch(batch, stored, seen, request),
-                None => reply::problem(&Problem::unknown_batch(batch)),
+                Some(stored) => self.watch(batch, stored, caller, seen, request),
+                None => self.deny(batch, asked_at).await,
             },
             Err(refusal) => {
                 let counters = &mut self.counted.borrow_mut().counters;
@@ -190,7 +201,7 @@ impl Object {
                         counters.busy_behind += 1;
                     }
                 }
-                entry::busy()
+                entry::busy(None)
             }
         }
     }
@@ -260,6 +271,6 @@ impl Object {
     }
 }
 
-fn may_see(caller: &Caller, stored: &Stored) -> bool {
-    caller.may_see(stored.owner.as_deref())
+fn may_see(caller: &Caller, batch: &BatchId, stored: &Stored) -> bool {
+    caller.may_see(batch, stored.owner.as_deref())
 }

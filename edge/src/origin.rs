@@ -2,12 +2,18 @@
 
 use std::sync::Arc;
 
-use wire::{BatchId, BatchState, Stored, state::is_of_another_form};
+use wire::{BatchId, BatchState, Stored, limits::MAX_REPLY_BYTES, state::is_of_another_form};
 
 use crate::{request, settings::Settings};
 
 /// The header in which the origin names a batch's owner, which is not part of the state.
 const OWNER_HEADER: &str = "batchcast-owner";
+
+/// The owner as it is, of the header's percent-encoded UTF-8: a header itself carries ASCII only.
+fn plain(header: &str) -> Result<String, String> {
+    let decoded = js_sys::decode_uri_component(header).ok().and_then(|owner| owner.as_string());
+    decoded.ok_or_else(|| format!("the origin's header {OWNER_HEADER} is no percent-encoded text"))
+}
 
 /// A client of the origin.
 pub(crate) struct Origin {
@@ -26,7 +32,8 @@ impl Origin {
         let url = format!("{}/api/batches/{batch}", self.url);
         let request = request::request(&url, self.token.as_deref(), "application/json", None)
             .map_err(|error| format!("ORIGIN_URL can't be asked: {error}"))?;
-        let answer = request::send(request).await.map_err(|words| format!("the origin did not answer: {words}"))?;
+        let answer = request::send(request, MAX_REPLY_BYTES).await;
+        let answer = answer.map_err(|failure| format!("the origin did not answer: {failure}"))?;
         match answer.status {
             200 => {}
             404 => return Ok(None),
@@ -37,7 +44,7 @@ impl Origin {
         if state.head().batch_id != *batch {
             return Err(format!("the origin answered with batch {}", state.head().batch_id));
         }
-        let owner = answer.headers.get(OWNER_HEADER).ok().flatten();
+        let owner = answer.headers.get(OWNER_HEADER).ok().flatten().map(|owner| plain(&owner)).transpose()?;
         let unreadable = usize::from(is_of_another_form(&answer.body));
         Ok(Some(Stored { state: Arc::new(state), owner, unreadable }))
     }

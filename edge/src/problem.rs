@@ -2,6 +2,13 @@
 //! mend it.
 
 use serde::Serialize;
+use wire::limits::RATE_PERIOD_SECS;
+
+use crate::limit::Action;
+
+/// Seconds after which a caller that asked too often is counted anew.
+const RETRY_AFTER: &str = "10";
+const _: () = assert!(RATE_PERIOD_SECS == 10, "it is the period of the limits");
 
 /// One kind of error: the status and the last part of its `type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,8 +21,22 @@ pub enum Kind {
     BadId,
     /// Nobody knows the batch, or it is not the caller's.
     UnknownBatch,
-    /// No valid proof of who is asking.
+    /// No proof of who is asking.
     Unauthorized,
+    /// A token or ticket that is not valid.
+    InvalidToken,
+    /// A page of an origin that is not allowed.
+    OriginNotAllowed,
+    /// More requests than one user or address may make.
+    TooManyRequests,
+    /// The URL has too many bytes.
+    UrlTooLong,
+    /// The headers have too many bytes.
+    HeadersTooLarge,
+    /// The body has too many bytes.
+    TooLarge,
+    /// There is no secret to sign tickets with.
+    TicketsUnavailable,
     /// Nobody who could answer did: Redis, the origin, or the batch's object; and nothing is held.
     Unavailable,
     /// The photo worker did not answer.
@@ -38,13 +59,40 @@ pub struct Problem {
 }
 
 impl Kind {
+    /// Each of them.
+    pub const ALL: [Self; 16] = [
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::BadId,
+        Self::UnknownBatch,
+        Self::Unauthorized,
+        Self::InvalidToken,
+        Self::OriginNotAllowed,
+        Self::TooManyRequests,
+        Self::UrlTooLong,
+        Self::HeadersTooLarge,
+        Self::TooLarge,
+        Self::TicketsUnavailable,
+        Self::Unavailable,
+        Self::OriginUnreachable,
+        Self::Misconfigured,
+        Self::Internal,
+    ];
+
     fn parts(self) -> (u16, &'static str, &'static str) {
         match self {
-            Self::NotFound => (404, "not-found", "No such page"),
+            Self::NotFound => (404, "not-found", "Nothing at this address"),
             Self::MethodNotAllowed => (405, "method-not-allowed", "Method not allowed"),
-            Self::BadId => (400, "bad-id", "Not a batch id"),
+            Self::BadId => (400, "bad-id", "Not an id"),
             Self::UnknownBatch => (404, "unknown-batch", "Unknown batch"),
             Self::Unauthorized => (401, "unauthorized", "Not allowed in"),
+            Self::InvalidToken => (401, "invalid-token", "Not a valid token"),
+            Self::OriginNotAllowed => (403, "origin-not-allowed", "Not from this page"),
+            Self::TooManyRequests => (429, "too-many-requests", "Too many requests"),
+            Self::UrlTooLong => (414, "url-too-long", "The URL is too long"),
+            Self::HeadersTooLarge => (431, "headers-too-large", "The headers are too large"),
+            Self::TooLarge => (413, "too-large", "Too large"),
+            Self::TicketsUnavailable => (501, "tickets-unavailable", "No tickets here"),
             Self::Unavailable => (503, "unavailable", "Nothing answers"),
             Self::OriginUnreachable => (502, "origin-unreachable", "The photo worker does not answer"),
             Self::Misconfigured => (500, "misconfigured", "A setting can't be used"),
@@ -64,9 +112,34 @@ impl Problem {
         Self::new(Kind::UnknownBatch, format!("No batch {batch} is known. Check the id; it may have been deleted."))
     }
 
+    /// This user, or this address, asks too often.
+    pub fn too_many(action: Action) -> Self {
+        let (limit, what) = match action {
+            Action::Open => (action.limit(), "streams are opened"),
+            Action::Read => (action.limit(), "reads and tickets are answered"),
+        };
+        let words =
+            format!("At most {limit} {what} in {RATE_PERIOD_SECS} s. Wait, or use a stream instead of polling.");
+        Self::new(Kind::TooManyRequests, words)
+    }
+
     /// The HTTP status.
     pub fn status(&self) -> u16 {
         self.kind.parts().0
+    }
+
+    /// The headers that go with it.
+    pub fn headers(&self) -> Vec<(&'static str, &'static str)> {
+        let mut headers = Vec::from_iter(self.allow.map(|allow| ("allow", allow)));
+        headers.extend(match self.kind {
+            Kind::Unavailable => Some(("retry-after", "5")),
+            Kind::TooManyRequests => Some(("retry-after", RETRY_AFTER)),
+            // RFC 6750, section 3: without a token no error code is told.
+            Kind::Unauthorized => Some(("www-authenticate", "Bearer")),
+            Kind::InvalidToken => Some(("www-authenticate", "Bearer error=\"invalid_token\"")),
+            _ => None,
+        });
+        headers
     }
 
     /// The body, `application/problem+json`.

@@ -3,13 +3,19 @@
 use std::cell::Cell;
 
 use redis_rest::{Encoding, Reply, reply::pipeline_replies, request};
-use wire::{BatchId, BatchState, Changes, Position, Stored, keys, message, script};
+use wire::{BatchId, BatchState, Changes, Position, Stored, keys, limits::MAX_REPLY_BYTES, message, script};
 use worker::Request;
 
-use crate::{request as http, settings::Settings};
+use crate::{
+    request::{self as http, Failure},
+    settings::Settings,
+};
 
 /// How Redis says that the value under a key is of another type than the command is for.
 const WRONG_TYPE: &str = "WRONGTYPE";
+
+/// How Upstash and the gateway say that an answer has more bytes than they send.
+const ANSWER_TOO_LARGE: &str = "ERR max request size exceeded";
 
 /// A client of one Redis.
 pub(crate) struct Redis {
@@ -32,6 +38,9 @@ pub(crate) enum RedisError {
     /// It answered no.
     #[error("Redis over HTTP answered {0}: {1}")]
     Refused(u16, String),
+    /// Its answer has more bytes than are read.
+    #[error("Redis over HTTP answered with more than {0} bytes")]
+    TooLarge(usize),
     /// What it answered is not of the protocol.
     #[error("UPSTASH_REDIS_REST_URL does not speak Redis over HTTP: {0}")]
     Protocol(String),
@@ -67,7 +76,10 @@ impl Redis {
         let url = format!("{}{path}", self.url);
         let request = http::request(&url, Some(&self.token), "application/json", Some(body))
             .map_err(|error| RedisError::Unreachable(error.to_string()))?;
-        let answer = http::send(request).await.map_err(RedisError::Unreachable)?;
+        let answer = http::send(request, MAX_REPLY_BYTES).await.map_err(|failure| match failure {
+            Failure::TooLarge(limit) => RedisError::TooLarge(limit),
+            Failure::NoAnswer(words) => RedisError::Unreachable(words),
+        })?;
         match answer.status {
             200 => Ok(answer.body),
             status => Err(refused(status, &answer.body)),
@@ -97,6 +109,11 @@ impl Redis {
         let reply = match self.command(&["HGETALL", &keys::hash(&self.prefix, batch)]).await {
             // A string of an older design stands under the key: it is no state of ours.
             Err(RedisError::Refused(_, words)) if words.starts_with(WRONG_TYPE) => {
+                return Ok(Hash::Unreadable(words));
+            }
+            // Someone else's, or broken: larger than any batch. The others in this Redis can be read all the same.
+            Err(error @ RedisError::TooLarge(_)) => return Ok(Hash::Unreadable(error.to_string())),
+            Err(RedisError::Refused(_, words)) if words.starts_with(ANSWER_TOO_LARGE) => {
                 return Ok(Hash::Unreadable(words));
             }
             reply => reply?,

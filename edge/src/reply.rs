@@ -4,7 +4,7 @@ use hub::{Answer, CacheResult, Source};
 use wire::BatchState;
 use worker::{Headers, Response, ResponseBuilder, web_sys::ReadableStream};
 
-use crate::{ask, problem::Problem};
+use crate::{ask, cors, problem::Problem};
 
 /// Headers with these values.
 fn headers(pairs: &[(&str, &str)]) -> worker::Result<Headers> {
@@ -15,25 +15,43 @@ fn headers(pairs: &[(&str, &str)]) -> worker::Result<Headers> {
     Ok(headers)
 }
 
+/// A response with these headers more.
+pub(crate) fn with(mut response: Response, more: &[(&str, &str)]) -> worker::Result<Response> {
+    more.iter().try_for_each(|(name, value)| response.headers_mut().set(name, value))?;
+    Ok(response)
+}
+
+/// A response that a page of this origin may read.
+pub(crate) fn to_origin(response: Response, origin: Option<&str>) -> worker::Result<Response> {
+    match origin {
+        Some(origin) => with(response, &cors::headers(origin)),
+        None => Ok(response),
+    }
+}
+
+/// The answer to a preflight, or to who asks which methods there are.
+pub(crate) fn options(methods: &str, origin: Option<&str>) -> worker::Result<Response> {
+    let response = with(nothing_more()?, &[("allow", methods)])?;
+    if origin.is_none() {
+        return Ok(response);
+    }
+    to_origin(with(response, &cors::preflight())?, origin)
+}
+
 /// A body that must not be stored.
 pub(crate) fn plain(content_type: &str, body: String) -> worker::Result<Response> {
-    let headers = headers(&[("content-type", content_type), ("cache-control", "no-store")])?;
+    let headers = headers(&[
+        ("content-type", content_type),
+        ("cache-control", "no-store"),
+        ("x-content-type-options", "nosniff"),
+    ])?;
     Ok(Response::from_bytes(body.into_bytes())?.with_headers(headers))
 }
 
 /// An error, as a problem document.
 pub(crate) fn problem(problem: &Problem) -> worker::Result<Response> {
-    let mut response = plain("application/problem+json", problem.to_json())?.with_status(problem.status());
-    if let Some(allow) = problem.allow {
-        response.headers_mut().set("allow", allow)?;
-    }
-    if problem.status() == 503 {
-        response.headers_mut().set("retry-after", "5")?;
-    }
-    if problem.status() == 401 {
-        response.headers_mut().set("www-authenticate", "Bearer")?;
-    }
-    Ok(response)
+    let response = plain("application/problem+json", problem.to_json())?.with_status(problem.status());
+    with(response, &problem.headers())
 }
 
 /// A cached read of `state`. Browsers may keep it, to ask by `If-None-Match`, but never show it unasked; shared caches
@@ -61,6 +79,7 @@ pub(crate) fn read(state: &BatchState, answer: &Answer, if_none_match: Option<&s
         return Ok(Response::empty()?.with_status(304).with_headers(headers));
     }
     headers.set("content-type", "application/json")?;
+    headers.set("x-content-type-options", "nosniff")?;
     Ok(Response::from_bytes(state.to_json().into_bytes())?.with_headers(headers))
 }
 
@@ -68,6 +87,7 @@ fn event_stream() -> worker::Result<Headers> {
     headers(&[
         ("content-type", "text/event-stream"),
         ("cache-control", "no-store, no-transform"),
+        ("x-content-type-options", "nosniff"),
         // nginx and its kin would hold events back.
         ("x-accel-buffering", "no"),
     ])

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use futures::future::{Either, select};
+use futures::{
+    StreamExt,
+    future::{Either, select},
+};
 use worker::{AbortController, Delay, Fetch, Headers, Method, Request, RequestInit, Response};
 
 /// How long Redis and the origin may take to answer.
@@ -31,19 +34,37 @@ pub(crate) fn request(url: &str, token: Option<&str>, accept: &str, body: Option
     Request::new_with_init(url, &init)
 }
 
-/// Sends a request and reads its answer, or says in words why there is none.
-pub(crate) async fn send(request: Request) -> Result<HttpAnswer, String> {
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Failure {
+    /// None came.
+    #[error("{0}")]
+    NoAnswer(String),
+    /// It has more bytes than are read.
+    #[error("the answer has more than {0} bytes")]
+    TooLarge(usize),
+}
+
+impl From<worker::Error> for Failure {
+    fn from(error: worker::Error) -> Self {
+        Self::NoAnswer(plain_words(&error.to_string()))
+    }
+}
+
+/// Sends a request and reads its answer, of at most `limit` bytes.
+pub(crate) async fn send(request: Request, limit: usize) -> Result<HttpAnswer, Failure> {
     let controller = AbortController::default();
     let signal = controller.signal();
     let exchange = std::pin::pin!(async {
         let mut response = Fetch::Request(request).send_with_signal(&signal).await?;
-        read(&mut response).await
+        let body = read(&mut response, limit).await?;
+        Ok(HttpAnswer { status: response.status_code(), headers: response.headers().clone(), body })
     });
     match select(exchange, Delay::from(ANSWER_WITHIN)).await {
-        Either::Left((answer, _)) => answer.map_err(|error| plain_words(&error.to_string())),
+        Either::Left((answer, _)) => answer.inspect_err(|_| controller.abort()),
         Either::Right(_) => {
             controller.abort();
-            Err(format!("no answer within {} s", ANSWER_WITHIN.as_secs()))
+            Err(Failure::NoAnswer(format!("no answer within {} s", ANSWER_WITHIN.as_secs())))
         }
     }
 }
@@ -53,7 +74,15 @@ fn plain_words(error: &str) -> String {
     error.trim_start_matches("Error: ").trim_end_matches('.').to_owned()
 }
 
-async fn read(response: &mut Response) -> worker::Result<HttpAnswer> {
-    let body = response.bytes().await?;
-    Ok(HttpAnswer { status: response.status_code(), headers: response.headers().clone(), body })
+/// A body of at most `limit` bytes.
+pub(crate) async fn read(response: &mut Response, limit: usize) -> Result<Vec<u8>, Failure> {
+    let mut body = Vec::new();
+    let mut chunks = response.stream()?;
+    while let Some(chunk) = chunks.next().await {
+        body.extend(chunk?);
+        if body.len() > limit {
+            return Err(Failure::TooLarge(limit));
+        }
+    }
+    Ok(body)
 }

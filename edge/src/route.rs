@@ -7,20 +7,75 @@ use crate::problem::{Kind, Problem};
 /// Where a request goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
+    /// The live page, which is for anyone.
+    Page,
+    /// The rest: from where it is asked matters.
+    Call(Call),
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Call {
     /// The state of a batch.
     Read(BatchId),
     /// The live stream of a batch.
     Stream(BatchId),
+    /// A ticket for the stream of a batch.
+    Ticket(BatchId),
     /// The counters.
     Metrics,
-    /// Is the process up?
+    /// Is the process up? Whatever the settings.
     Health,
     /// Does Redis answer?
     Ready,
-    /// The live page.
-    Page,
     /// Passed through to the photo worker, unread.
     Origin,
+    /// Which methods there are: what a browser asks before it lets a page of another origin call.
+    Options(&'static str),
+}
+
+/// A path, the methods it takes, and where they lead. `{id}` stands for a batch's id, `{any}` for one segment, `{rest}`
+/// for one or more.
+pub struct Pattern {
+    /// The path.
+    pub path: &'static str,
+    /// The methods, separated by commas.
+    pub methods: &'static str,
+    target: Target,
+}
+
+enum Target {
+    Batch(fn(BatchId) -> Call),
+    Plain(Route),
+}
+
+/// Every route.
+pub static PATTERNS: [Pattern; 13] = [
+    plain("/api/batches", "POST", Route::Call(Call::Origin)),
+    batch("/api/batches/{id}", "GET, HEAD", Call::Read),
+    batch("/api/batches/{id}/stream", "GET", Call::Stream),
+    batch("/api/batches/{id}/ticket", "POST", Call::Ticket),
+    batch("/api/batches/{id}/retry", "POST", to_origin),
+    batch("/api/batches/{id}/cancel", "POST", to_origin),
+    plain("/api/photos/{rest}", "GET, HEAD, POST, PUT, PATCH, DELETE", Route::Call(Call::Origin)),
+    plain("/api/projects/{rest}", "GET, HEAD, POST, PUT, PATCH, DELETE", Route::Call(Call::Origin)),
+    plain("/api/metrics", "GET", Route::Call(Call::Metrics)),
+    plain("/healthz", "GET, HEAD", Route::Call(Call::Health)),
+    plain("/readyz", "GET, HEAD", Route::Call(Call::Ready)),
+    plain("/", "GET, HEAD", Route::Page),
+    plain("/batches/{any}", "GET, HEAD", Route::Page),
+];
+
+const fn batch(path: &'static str, methods: &'static str, call: fn(BatchId) -> Call) -> Pattern {
+    Pattern { path, methods, target: Target::Batch(call) }
+}
+
+const fn plain(path: &'static str, methods: &'static str, route: Route) -> Pattern {
+    Pattern { path, methods, target: Target::Plain(route) }
+}
+
+fn to_origin(_: BatchId) -> Call {
+    Call::Origin
 }
 
 /// The route of a request. `path` is the URL's path as the client sent it.
@@ -28,31 +83,41 @@ pub enum Route {
 /// # Errors
 /// No such route (404), a route that has other methods (405), or an id that is none (400).
 pub fn route(method: &str, path: &str) -> Result<Route, Problem> {
-    let segments: Vec<&str> = path.split('/').skip(1).collect();
-    match segments[..] {
-        ["api", "batches"] => allow(method, "POST", Route::Origin),
-        ["api", "batches", id] => allow(method, "GET, HEAD", Route::Read(batch(id)?)),
-        ["api", "batches", id, "stream"] => allow(method, "GET", Route::Stream(batch(id)?)),
-        ["api", "batches", id, "retry" | "cancel"] => batch(id).and_then(|_| allow(method, "POST", Route::Origin)),
-        ["api", "photos" | "projects", ..] => Ok(Route::Origin),
-        ["api", "metrics"] => allow(method, "GET", Route::Metrics),
-        ["healthz"] => allow(method, "GET, HEAD", Route::Health),
-        ["readyz"] => allow(method, "GET, HEAD", Route::Ready),
-        [""] | ["batches", _] => allow(method, "GET, HEAD", Route::Page),
-        _ => Err(Problem::new(Kind::NotFound, format!("There is nothing at {path}."))),
+    let found = PATTERNS.iter().find_map(|pattern| Some((pattern, id_in(path, pattern.path)?)));
+    let Some((pattern, id)) = found else {
+        return Err(Problem::new(Kind::NotFound, "There is nothing at this address."));
+    };
+    let route = match &pattern.target {
+        Target::Plain(route) => route.clone(),
+        Target::Batch(call) => {
+            let id = BatchId::new(id).map_err(|error| Problem::new(Kind::BadId, format!("{error}.")))?;
+            Route::Call(call(id))
+        }
+    };
+    if method == "OPTIONS" {
+        return Ok(Route::Call(Call::Options(pattern.methods)));
     }
-}
-
-fn batch(id: &str) -> Result<BatchId, Problem> {
-    BatchId::new(id).map_err(|error| Problem::new(Kind::BadId, format!("{error}.")))
-}
-
-fn allow(method: &str, methods: &'static str, route: Route) -> Result<Route, Problem> {
-    if methods.split(", ").any(|m| m == method) {
+    if pattern.methods.split(", ").any(|m| m == method) {
         return Ok(route);
     }
-    let detail = format!("{method} is not possible here; use {methods}.");
-    Err(Problem { kind: Kind::MethodNotAllowed, detail, allow: Some(methods) })
+    let detail = format!("This method is not possible here; use {}.", pattern.methods);
+    Err(Problem { kind: Kind::MethodNotAllowed, detail, allow: Some(pattern.methods) })
+}
+
+/// What stands for `{id}` in a path of this pattern, or nothing where the pattern has none; `None`: it is another path.
+fn id_in<'a>(path: &'a str, pattern: &str) -> Option<&'a str> {
+    let (mut segments, mut id) = (path.split('/'), "");
+    for expected in pattern.split('/') {
+        let segment = segments.next()?;
+        match expected {
+            "{rest}" => return Some(id),
+            "{any}" => {}
+            "{id}" => id = segment,
+            _ if segment == expected => {}
+            _ => return None,
+        }
+    }
+    segments.next().is_none().then_some(id)
 }
 
 #[cfg(test)]
@@ -61,19 +126,22 @@ mod tests {
 
     #[test]
     fn every_route_is_reached_by_its_method_and_path() {
-        let id: BatchId = "b-1".parse().unwrap();
+        let (id, call): (BatchId, _) = ("b-1".parse().unwrap(), Route::Call);
         for (method, path, expected) in [
             ("GET", "/", Route::Page),
             ("HEAD", "/batches/b-1", Route::Page),
-            ("GET", "/api/batches/b-1", Route::Read(id.clone())),
-            ("GET", "/api/batches/b-1/stream", Route::Stream(id)),
-            ("POST", "/api/batches", Route::Origin),
-            ("POST", "/api/batches/b-1/retry", Route::Origin),
-            ("POST", "/api/photos/upload", Route::Origin),
-            ("GET", "/api/projects/p/batches", Route::Origin),
-            ("GET", "/api/metrics", Route::Metrics),
-            ("HEAD", "/healthz", Route::Health),
-            ("GET", "/readyz", Route::Ready),
+            ("GET", "/api/batches/b-1", call(Call::Read(id.clone()))),
+            ("GET", "/api/batches/b-1/stream", call(Call::Stream(id.clone()))),
+            ("POST", "/api/batches/b-1/ticket", call(Call::Ticket(id))),
+            ("POST", "/api/batches", call(Call::Origin)),
+            ("POST", "/api/batches/b-1/retry", call(Call::Origin)),
+            ("POST", "/api/photos/upload", call(Call::Origin)),
+            ("GET", "/api/photos/ph/thumbnail", call(Call::Origin)),
+            ("GET", "/api/projects/p/batches", call(Call::Origin)),
+            ("GET", "/api/metrics", call(Call::Metrics)),
+            ("HEAD", "/healthz", call(Call::Health)),
+            ("GET", "/readyz", call(Call::Ready)),
+            ("OPTIONS", "/api/batches/b-1/stream", call(Call::Options("GET"))),
         ] {
             assert_eq!(route(method, path), Ok(expected), "{method} {path}");
         }
@@ -83,14 +151,19 @@ mod tests {
     fn a_wrong_method_is_told_the_right_one() {
         let problem = route("DELETE", "/api/batches/b-1").unwrap_err();
         assert_eq!((problem.status(), problem.allow), (405, Some("GET, HEAD")));
+        assert!(!route("<script>", "/").unwrap_err().detail.contains("script"), "what was sent is not said again");
     }
 
     #[test]
     fn an_id_that_is_none_goes_no_further() {
-        for id in ["a%00", "a*", "a%2Fb", "a%0d%0ab", &"x".repeat(65), ""] {
-            assert_eq!(route("GET", &format!("/api/batches/{id}")).unwrap_err().status(), 400, "{id}");
+        for id in ["a%00", "a*", "a%2Fb", "a%0d%0ab", "..", "a?", &"x".repeat(65), ""] {
+            for end in ["", "/stream", "/ticket", "/cancel"] {
+                let method = if end.is_empty() || end == "/stream" { "GET" } else { "POST" };
+                assert_eq!(route(method, &format!("/api/batches/{id}{end}")).unwrap_err().status(), 400, "{id}{end}");
+            }
         }
         assert_eq!(route("GET", "/elsewhere").unwrap_err().status(), 404);
         assert_eq!(route("GET", "/api/batches/b/stream/x").unwrap_err().status(), 404);
+        assert_eq!(route("GET", "/api/photos").unwrap_err().status(), 404);
     }
 }

@@ -1,6 +1,9 @@
 //! The Worker's settings, parsed once into one struct. Each field names its variable and default.
 
 use hub::config::{Config, ConfigError, number};
+use wire::token::Expected;
+
+use crate::cors;
 
 /// Everything that the operator may set.
 #[derive(Clone)]
@@ -15,6 +18,15 @@ pub struct Settings {
     pub origin_url: Option<String>,
     /// `ORIGIN_TOKEN`: what the photo worker asks of us. Secret.
     pub origin_token: Option<String>,
+    /// `AUTH_SECRET`: what tokens are signed with by HS256, at least 32 bytes (RFC 7518, section 3.2). Several, separated
+    /// by white space, while it is being replaced: the first signs tickets, each is believed. Secret.
+    pub secrets: Vec<String>,
+    /// `AUTH_JWKS_URL`: the public keys of who signs tokens by ES256.
+    pub key_set_url: Option<String>,
+    /// `AUTH_ISSUER` and `AUTH_AUDIENCE`: whose tokens are taken.
+    pub expected: Expected,
+    /// `AUTH_COOKIE`, `__Host-batchcast`: the cookie in which a token may stand.
+    pub cookie: String,
     /// `METRICS_TOKEN`: what `GET /api/metrics` asks for. Unset: it is closed. Secret.
     pub metrics_token: Option<String>,
     /// `KEY_PREFIX`, empty: stands before every name in Redis.
@@ -57,18 +69,30 @@ pub enum SettingsError {
     /// Not set at all.
     #[error("{0} is not set: {1}")]
     Missing(&'static str, &'static str),
+    /// A secret that is none. Its value is not shown.
+    #[error("{0} is not usable: {1}")]
+    Secret(&'static str, &'static str),
     /// Set to something else than what works.
     #[error("{0}={1:?} is not usable: {2}")]
     Value(&'static str, String, &'static str),
 }
 
+/// Bytes of the least secret for HS256: as many as its hash has.
+const LEAST_SECRET_BYTES: usize = 32;
+
 impl Settings {
+    /// Whether there is any key to check a token with.
+    pub fn has_keys(&self) -> bool {
+        !self.secrets.is_empty() || self.key_set_url.is_some()
+    }
+
     /// Reads the settings from wherever `lookup` finds them. An unset or empty variable means the default.
     ///
     /// # Errors
     /// The first variable that is missing or can't be used, and what would work.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let text = |name: &str| lookup(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+        allowed_origins(&lookup)?;
         let redis_url = base_url(&text, "UPSTASH_REDIS_REST_URL")?.ok_or(SettingsError::Missing(
             "UPSTASH_REDIS_REST_URL",
             "give the address of Upstash or of batchcast-gateway, e.g. http://localhost:8079",
@@ -81,6 +105,10 @@ impl Settings {
             redis_token,
             origin_url: base_url(&text, "ORIGIN_URL")?,
             origin_token: text("ORIGIN_TOKEN"),
+            secrets: secrets(&text)?,
+            key_set_url: base_url(&text, "AUTH_JWKS_URL")?,
+            expected: Expected { issuer: text("AUTH_ISSUER"), audience: text("AUTH_AUDIENCE") },
+            cookie: cookie(text("AUTH_COOKIE"))?,
             metrics_token: text("METRICS_TOKEN"),
             key_prefix: key_prefix(text("KEY_PREFIX").unwrap_or_default())?,
             state_ttl_secs: number(&lookup, "STATE_TTL_SECS", 24 * 60 * 60, 1, 365 * 24 * 60 * 60)?,
@@ -102,6 +130,34 @@ impl Settings {
             )?,
         })
     }
+}
+
+fn secrets(text: &dyn Fn(&str) -> Option<String>) -> Result<Vec<String>, SettingsError> {
+    let secrets: Vec<String> =
+        text("AUTH_SECRET").iter().flat_map(|all| all.split_whitespace()).map(str::to_owned).collect();
+    if secrets.iter().any(|secret| secret.len() < LEAST_SECRET_BYTES) {
+        let mend = "a secret has at least 32 bytes; make one by `openssl rand -base64 32`";
+        return Err(SettingsError::Secret("AUTH_SECRET", mend));
+    }
+    Ok(secrets)
+}
+
+fn cookie(name: Option<String>) -> Result<String, SettingsError> {
+    let name = name.unwrap_or_else(|| "__Host-batchcast".to_owned());
+    if name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)) {
+        return Ok(name);
+    }
+    Err(SettingsError::Value("AUTH_COOKIE", name, "use the name of a cookie, without its value"))
+}
+
+/// `ALLOWED_ORIGINS`: the other origins whose pages may call. Read apart from the rest: a page that may call is to learn
+/// that another setting is wrong.
+///
+/// # Errors
+/// One of them is no origin.
+pub fn allowed_origins(lookup: impl Fn(&str) -> Option<String>) -> Result<Vec<String>, SettingsError> {
+    let list = lookup("ALLOWED_ORIGINS").unwrap_or_default();
+    cors::parse_list(&list).map_err(|mend| SettingsError::Value("ALLOWED_ORIGINS", list, mend))
 }
 
 fn base_url(text: &dyn Fn(&str) -> Option<String>, name: &'static str) -> Result<Option<String>, SettingsError> {
@@ -170,5 +226,20 @@ pub(crate) mod tests {
         assert!(refusal(&[("LOG_LEVEL", "loud")]).contains("debug, info, warn or error"));
         assert!(refusal(&[("KEY_PREFIX", "a,b")]).contains("KEY_PREFIX"));
         assert!(refusal(&[("HUB_SHARDS", "-1")]).contains("HUB_SHARDS"));
+        assert!(refusal(&[("ALLOWED_ORIGINS", "*")]).contains("name each origin"));
+        assert!(refusal(&[("AUTH_COOKIE", "a=b")]).contains("the name of a cookie"));
+    }
+
+    #[test]
+    fn a_weak_secret_is_refused_and_not_shown() {
+        let weak = refusal(&[("AUTH_SECRET", "0123456789abcdef0123456789abcdef tooshort")]);
+        assert!(weak.contains("AUTH_SECRET") && weak.contains("openssl rand") && !weak.contains("tooshort"), "{weak}");
+    }
+
+    #[test]
+    fn a_secret_that_is_being_replaced_stands_beside_its_successor() {
+        let two = [("AUTH_SECRET", " 0123456789abcdef0123456789abcdef\nabcdef0123456789abcdef0123456789 ")];
+        assert_eq!(settings(&two).secrets.len(), 2);
+        assert!(settings(&two).has_keys() && !settings(&[]).has_keys());
     }
 }

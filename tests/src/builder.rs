@@ -16,6 +16,7 @@ use crate::{bare_edge, edge, gateway, photo_worker, ports, redis_server, workspa
 pub struct Builder {
     preferred_ports: bool,
     bare: bool,
+    closed: bool,
     worker_build: Option<PathBuf>,
     keep_logs: Option<PathBuf>,
     edge_vars: BTreeMap<String, String>,
@@ -36,6 +37,14 @@ impl Builder {
     #[must_use]
     pub fn bare(mut self) -> Self {
         self.bare = true;
+        self
+    }
+
+    /// Lets nobody in without a token, as in production: without it the development switch of edge and photo worker is
+    /// on.
+    #[must_use]
+    pub fn closed(mut self) -> Self {
+        self.closed = true;
         self
     }
 
@@ -205,7 +214,8 @@ impl Plan {
     pub fn stopped(self) -> Result<Stack> {
         let dir = tempfile::Builder::new().prefix("batchcast-").tempdir()?;
         let at = dir.path();
-        let tokens = Tokens { gateway: random_token(), metrics: random_token(), origin: random_token() };
+        let tokens =
+            Tokens { gateway: random_token(), metrics: random_token(), origin: random_token(), auth: random_token() };
         let edge_settings = self.edge_settings(&tokens);
         let edge_of = if self.builder.bare { bare_edge } else { edge };
         let edge = edge_of(at, workspace::root(), &edge_settings)?;
@@ -226,6 +236,8 @@ impl Plan {
                 port: self.photo_worker.port(),
                 redis_url: self.photo_worker_redis,
                 origin_token: tokens.origin.clone(),
+                auth_secret: tokens.auth.clone(),
+                trust_user_header: !self.builder.closed,
                 env: self.builder.photo_worker_env,
             },
         )?;
@@ -241,7 +253,8 @@ impl Plan {
             ("ORIGIN_URL", &self.edge_origin),
             ("ORIGIN_TOKEN", &tokens.origin),
             ("METRICS_TOKEN", &tokens.metrics),
-            ("TRUST_USER_HEADER", "true"),
+            ("AUTH_SECRET", &tokens.auth),
+            ("TRUST_USER_HEADER", if self.builder.closed { "false" } else { "true" }),
         ];
         let mut vars: BTreeMap<String, String> =
             wiring.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();

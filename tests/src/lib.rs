@@ -30,7 +30,7 @@ pub use parts::{
     EdgeSettings, GatewaySettings, PhotoWorkerSettings, bare_edge, edge, gateway, photo_worker, redis_server,
 };
 pub use redis_server::RedisServer;
-pub use stack::{Addresses, Stack};
+pub use stack::{Addresses, Stack, lasting};
 pub use tab::{Back, End, History, Named, Tab, TabBuilder};
 pub use tabs::Tabs;
 pub use viewer::{Seen, Viewer};

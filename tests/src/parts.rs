@@ -84,6 +84,10 @@ pub struct PhotoWorkerSettings {
     pub redis_url: String,
     /// The token that it expects from the edge.
     pub origin_token: String,
+    /// What its callers' tokens are signed with.
+    pub auth_secret: String,
+    /// The development switch: without a token everyone is let in.
+    pub trust_user_header: bool,
     /// Further environment variables.
     pub env: BTreeMap<String, String>,
 }
@@ -101,6 +105,8 @@ pub fn photo_worker(dir: &Path, settings: PhotoWorkerSettings) -> Result<Part> {
         ("DATABASE_URL", format!("sqlite://{}", dir.join("photos.db").display())),
         ("PHOTO_DIR", photos.display().to_string()),
         ("ORIGIN_TOKEN", settings.origin_token),
+        ("AUTH_SECRET", settings.auth_secret),
+        ("TRUST_USER_HEADER", settings.trust_user_header.to_string()),
     ]);
     env.extend(settings.env);
     let url = format!("http://127.0.0.1:{}", settings.port);

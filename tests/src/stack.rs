@@ -2,12 +2,16 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
+use publisher::token::{Batches, Claims, Grant, Secrets, mint};
 use serde::Serialize;
 use tempfile::TempDir;
 
 use crate::{Api, Builder, Part, Viewer};
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// A running system. Everything it started ends with it; on a panic it first shows what each part printed last.
 ///
@@ -34,6 +38,8 @@ pub(crate) struct Tokens {
     pub(crate) gateway: String,
     pub(crate) metrics: String,
     pub(crate) origin: String,
+    /// What users' tokens are signed with.
+    pub(crate) auth: String,
 }
 
 /// Where a stack can be reached, as `cargo xtask stack --json` writes it.
@@ -50,8 +56,8 @@ pub struct Addresses {
     pub redis: String,
     /// The photo worker.
     pub photo_worker: String,
-    /// A viewer's token; none while the stack runs with `TRUST_USER_HEADER`.
-    pub token: Option<String>,
+    /// A user's token that sees all batches, for a day.
+    pub token: String,
     /// The token of the edge's `/api/metrics`.
     pub metrics_token: String,
 }
@@ -104,6 +110,25 @@ impl Stack {
         &self.tokens.origin
     }
 
+    /// What users' tokens are signed with.
+    #[must_use]
+    pub fn auth_secret(&self) -> &str {
+        &self.tokens.auth
+    }
+
+    /// A token of a user, for an hour: it opens what they own.
+    #[must_use]
+    pub fn token(&self, user: &str) -> String {
+        self.mint(&lasting(HOUR, Grant::user(user)))
+    }
+
+    /// A token with these claims.
+    #[must_use]
+    pub fn mint(&self, claims: &Claims) -> String {
+        let secrets = Secrets::parse(&self.tokens.auth).unwrap_or_else(|error| panic!("our own secret: {error}"));
+        mint(&secrets, claims)
+    }
+
     /// The token of the edge's `/api/metrics`.
     #[must_use]
     pub fn metrics_token(&self) -> &str {
@@ -119,7 +144,7 @@ impl Stack {
             gateway_token: self.tokens.gateway.clone(),
             redis: self.redis.url().to_owned(),
             photo_worker: self.photo_worker.url().to_owned(),
-            token: None,
+            token: self.mint(&everything()),
             metrics_token: self.tokens.metrics.clone(),
         }
     }
@@ -135,6 +160,17 @@ impl Stack {
     fn parts(&self) -> [&Part; 4] {
         [&self.edge, &self.photo_worker, &self.gateway, &self.redis]
     }
+}
+
+/// Claims that last so long from now on.
+#[must_use]
+pub fn lasting(time: Duration, grant: Grant) -> Claims {
+    let expires = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + time;
+    Claims::new(grant, u64::try_from(expires.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn everything() -> Claims {
+    lasting(24 * HOUR, Grant { batches: Batches::All, ..Grant::user("developer") })
 }
 
 impl Drop for Stack {

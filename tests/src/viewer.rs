@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, bail};
 use redis_rest::event_stream::{Decoder, Item};
 use reqwest::header::ACCEPT;
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
 use crate::GUARD;
@@ -59,13 +59,29 @@ impl Viewer {
     /// # Errors
     /// When there is no answer.
     pub async fn answer(url: &str, last_event_id: Option<&str>) -> Result<Response> {
-        // A client of its own, so that viewers share no connection.
-        let mut request = Client::new().get(url).header(ACCEPT, "text/event-stream");
+        let mut request = Self::request(url);
         if let Some(id) = last_event_id {
             request = request.header("Last-Event-ID", id);
         }
+        Self::send(request).await
+    }
+
+    /// A request for the stream at `url`, to which a caller can add headers. Viewers share no connection.
+    pub fn request(url: &str) -> RequestBuilder {
+        Client::new().get(url).header(ACCEPT, "text/event-stream")
+    }
+
+    /// Opens the stream that this asks for.
+    ///
+    /// # Errors
+    /// When the answer is not 200; then with the answer's text.
+    pub async fn open_with(request: RequestBuilder) -> Result<Self> {
+        Self::of(Self::send(request).await?).await
+    }
+
+    async fn send(request: RequestBuilder) -> Result<Response> {
         let answer = tokio::time::timeout(GUARD, request.send()).await;
-        answer.with_context(|| format!("no answer for {GUARD:?}"))?.with_context(|| format!("no answer from {url}"))
+        answer.with_context(|| format!("no answer for {GUARD:?}"))?.context("no answer")
     }
 
     async fn of(response: Response) -> Result<Self> {

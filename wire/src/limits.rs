@@ -82,5 +82,6 @@ pub const MAX_DECLARATION_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes of a photo's name.
 pub const MAX_NAME_BYTES: usize = 255;
 
-/// Pixels of a photo: more than any camera of today takes, and 400 MB of memory at most while it is decoded.
+/// Pixels of a photo: more than any camera of today takes. While so many are decoded they take 300 to 900 MB of memory, by
+/// format.
 pub const MAX_PIXELS: u64 = 100_000_000;

@@ -239,7 +239,7 @@ impl Incoming {
     fn read(json: &[u8]) -> Result<Self, StateError> {
         serde_json::from_slice(json).map_err(|error| match serde_json::from_slice(json) {
             Ok(Form { v }) if v != FORMAT_VERSION => StateError::Format(v),
-            _ => StateError::Json(error.to_string()),
+            _ => StateError::Json(without_content(&error)),
         })
     }
 
@@ -248,6 +248,16 @@ impl Incoming {
         let head = Head { batch_id, position, status, counts, updated_at };
         head.check().map(|()| head)
     }
+}
+
+/// What is wrong, and where, without repeating what stands there: someone else may have written it, and it would be
+/// logged.
+fn without_content(error: &serde_json::Error) -> String {
+    let words = error.to_string();
+    if !error.is_data() || words.starts_with("missing field") {
+        return words;
+    }
+    format!("something of another form at line {} column {}", error.line(), error.column())
 }
 
 /// Why a state is refused.
@@ -401,7 +411,7 @@ impl BatchState {
         }
         let Some(head) = head else { return Ok(None) };
         if head.batch_id != *batch {
-            return Err(StateError::Json(format!("the head is that of batch {}", head.batch_id)));
+            return Err(StateError::Json("the head is that of another batch".to_owned()));
         }
         let state = Arc::new(Self::new(head, photos)?);
         Ok(Some(Stored { state, owner, unreadable }))

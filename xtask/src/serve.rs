@@ -31,6 +31,7 @@ fn print(addresses: &Addresses) {
     println!("Gateway        {}  token {}", addresses.gateway, addresses.gateway_token);
     println!("Redis          {}", addresses.redis);
     println!("Photo worker   {}", addresses.photo_worker);
+    println!("Token          {}", addresses.token);
     println!("Metrics        {}/api/metrics  token {}", addresses.edge, addresses.metrics_token);
     println!("Ctrl-C stops everything.");
 }

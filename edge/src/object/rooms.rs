@@ -2,12 +2,12 @@
 
 use std::rc::Rc;
 
-use hub::{Forgotten, Held, Input, Output, Room, Source, Unanswered, ViewerId};
+use hub::{Forgotten, Full, Held, Input, Output, Room, Source, Unanswered, ViewerId, Visitor};
 use wire::{BatchId, Position, Stored};
 use worker::{Request, Response, wasm_bindgen_futures::spawn_local};
 
 use super::{Object, upstream::Upstream};
-use crate::{clock::now, entry, log, panic, reply};
+use crate::{access::Caller, clock::now, entry, log, panic, reply};
 
 impl Object {
     /// Opens a stream for a viewer, and a room if there is none.
@@ -15,13 +15,12 @@ impl Object {
         self: &Rc<Self>,
         batch: &BatchId,
         stored: Stored,
+        caller: &Caller,
         seen: Option<Position>,
         request: &Request,
     ) -> worker::Result<Response> {
-        if self.slot(batch, |slot| slot.room.as_ref().is_some_and(Room::is_full)) {
-            log::refused(batch, "it has MAX_VIEWERS viewers");
-            self.counted.borrow_mut().counters.busy_full += 1;
-            return entry::busy();
+        if let Some(full) = self.slot(batch, |slot| slot.room.as_ref()?.full(caller.user())) {
+            return self.turn_away(batch, full);
         }
         let (viewer, body) = self.streams.open(batch, request)?;
         let opened = self.slot(batch, |slot| {
@@ -38,8 +37,20 @@ impl Object {
             panic::guard(&self.state);
             self.arm_alarm();
         }
-        self.feed(batch, Input::Came { viewer, seen, stored });
+        let visitor = Visitor { user: caller.user().map(Into::into), until: caller.until() };
+        self.feed(batch, Input::Came { viewer, visitor, seen, stored });
         reply::stream(body)
+    }
+
+    fn turn_away(&self, batch: &BatchId, full: Full) -> worker::Result<Response> {
+        let counters = &mut self.counted.borrow_mut().counters;
+        let (count, words) = match full {
+            Full::Room => (&mut counters.busy_full, "it has MAX_VIEWERS viewers"),
+            Full::User => (&mut counters.busy_user, "it has MAX_VIEWERS_PER_USER viewers of this user"),
+        };
+        *count += 1;
+        log::refused(batch, words);
+        entry::busy(None)
     }
 
     /// Which batches have a room.

@@ -15,7 +15,7 @@ use wire::BatchId;
 use worker::{AbortController, AbortSignal, Fetch, wasm_bindgen_futures::spawn_local};
 
 use super::Object;
-use crate::{log, redis::refused};
+use crate::{log, redis::refused, request};
 
 /// Bytes of one upstream event: the largest message, with room for what frames it.
 const MAX_EVENT_BYTES: usize = wire::limits::MAX_MESSAGE_BYTES + 4 * 1024;
@@ -79,7 +79,7 @@ impl Listener {
         };
         let mut response = Fetch::Request(request).send_with_signal(signal).await.map_err(words)?;
         if response.status_code() != 200 {
-            let body = response.bytes().await.map_err(words)?;
+            let body = request::read(&mut response, MAX_EVENT_BYTES).await.map_err(|failure| failure.to_string())?;
             return Err(refused(response.status_code(), &body).to_string());
         }
         let mut body = response.stream().map_err(words)?;

@@ -16,14 +16,24 @@ pub(crate) struct Feed {
     version: u64,
     total: u32,
     completed: u32,
+    owner: Option<String>,
 }
 
 impl Feed {
-    /// Publishes a new batch of `total` queued photos.
+    /// Publishes a new batch of `total` queued photos, which nobody owns.
     pub(crate) async fn start(stack: &Stack, id: &str, total: u32) -> Result<Self> {
+        Self::start_as(stack, id, total, None).await
+    }
+
+    /// The same, of this user.
+    pub(crate) async fn start_of(stack: &Stack, owner: &str, id: &str, total: u32) -> Result<Self> {
+        Self::start_as(stack, id, total, Some(owner.to_owned())).await
+    }
+
+    async fn start_as(stack: &Stack, id: &str, total: u32, owner: Option<String>) -> Result<Self> {
         let publisher = Publisher::builder(stack.redis.url()).connect().await?;
         let epoch = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
-        let mut feed = Self { publisher, id: id.parse()?, epoch, version: 0, total, completed: 0 };
+        let mut feed = Self { publisher, id: id.parse()?, epoch, version: 0, total, completed: 0, owner };
         let photos = (0..total).map(|n| feed.photo(n, PhotoStatus::Queued)).collect::<Result<_>>()?;
         let changes = feed.step(None, photos)?;
         feed.publish(changes).await?;
@@ -79,7 +89,7 @@ impl Feed {
         let counts = Counts { total, queued: total - completed, processing: 0, completed, failed: 0 };
         let updated_at = "2026-11-22T23:10:30.082Z".to_owned();
         let head = Head { batch_id: self.id.clone(), position, status, counts, updated_at };
-        Ok(Changes { since, head, photos, owner: None })
+        Ok(Changes { since, head, photos, owner: self.owner.clone() })
     }
 
     async fn publish(&self, changes: Changes) -> Result<Position> {

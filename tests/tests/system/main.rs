@@ -3,10 +3,12 @@
 //!
 //! Each test starts a stack of its own and awaits events; the names are the rules.
 
+mod access;
 mod bad_input;
 mod bare;
 mod browser;
 mod feed;
+mod openapi;
 mod operation;
 mod photos;
 mod quiet;

@@ -1,0 +1,133 @@
+//! How often one user, or one address, may open streams and read. The runtime's rate limits count where they are bound
+//! (`OPENS` and `READS` in `wrangler.toml`); elsewhere each isolate counts for itself, here.
+
+use std::{collections::HashMap, net::Ipv6Addr};
+
+use hub::Millis;
+use wire::limits::{MAX_OPENS, MAX_READS, RATE_PERIOD_SECS};
+
+use crate::access::Caller;
+
+/// Callers that are counted at the same time. With more than these the older counts are dropped, in favour of callers.
+const MAX_CALLERS: usize = 10_000;
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Opening a stream.
+    Open,
+    /// A cached read, a ticket.
+    Read,
+}
+
+impl Action {
+    /// The name of the runtime's rate limit.
+    pub fn binding(self) -> &'static str {
+        match self {
+            Self::Open => "OPENS",
+            Self::Read => "READS",
+        }
+    }
+
+    /// How often within [`RATE_PERIOD_SECS`].
+    pub fn limit(self) -> u32 {
+        match self {
+            Self::Open => MAX_OPENS,
+            Self::Read => MAX_READS,
+        }
+    }
+}
+
+/// Whose requests are counted together: the user's, or those of an address. `None`: a developer's, which are not.
+/// `address` is as the runtime tells it.
+pub fn key(caller: Option<&Caller>, address: Option<&str>) -> Option<String> {
+    match caller {
+        Some(Caller::Developer(None)) => None,
+        Some(caller) if caller.user().is_some() => caller.user().map(|user| format!("user {user}")),
+        _ => Some(format!("address {}", address.map_or_else(String::new, network))),
+    }
+}
+
+/// An IPv4 address, or the /64 of an IPv6 address: whoever has one address of it has them all.
+fn network(address: &str) -> String {
+    match address.parse::<Ipv6Addr>() {
+        Ok(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            format!("{a:x}:{b:x}:{c:x}:{d:x}")
+        }
+        Err(_) => address.to_owned(),
+    }
+}
+
+/// Counts of one isolate, period by period.
+#[derive(Debug, Default)]
+pub struct Counts {
+    period: Millis,
+    counts: HashMap<(Action, String), u32>,
+}
+
+impl Counts {
+    /// Counts one more; false: it is more than may be.
+    pub fn count(&mut self, action: Action, key: String, now: Millis) -> bool {
+        let period = now / (RATE_PERIOD_SECS * 1_000);
+        if period != self.period || self.counts.len() >= MAX_CALLERS {
+            self.counts.clear();
+            self.period = period;
+        }
+        let count = self.counts.entry((action, key)).or_default();
+        *count = count.saturating_add(1);
+        *count <= action.limit()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::token::Grant;
+
+    use super::*;
+
+    fn counted(counts: &mut Counts, key: &str, times: u32, now: Millis) -> usize {
+        (0..times).filter(|_| counts.count(Action::Open, key.into(), now)).count()
+    }
+
+    #[test]
+    fn each_caller_has_the_limit_in_each_period() {
+        let mut counts = Counts::default();
+        assert_eq!(counted(&mut counts, "user a", 600, 5_000), MAX_OPENS as usize);
+        assert_eq!(counted(&mut counts, "user b", 3, 5_001), 3);
+        assert!(counts.count(Action::Read, "user a".into(), 5_002), "reads are counted apart");
+        assert_eq!(counted(&mut counts, "user a", 1, 9_999), 0);
+        assert_eq!(counted(&mut counts, "user a", 1, 10_000), 1);
+    }
+
+    #[test]
+    fn many_callers_do_not_fill_the_memory() {
+        let mut counts = Counts::default();
+        (0..3 * MAX_CALLERS).for_each(|n| assert!(counts.count(Action::Open, n.to_string(), 1)));
+        assert!(counts.counts.len() <= MAX_CALLERS);
+    }
+
+    #[test]
+    fn a_user_is_counted_as_such_and_others_by_address() {
+        let holder = |subject: Option<&str>| {
+            let grant = Grant { subject: subject.map(str::to_owned), ..Grant::user("") };
+            Caller::Holder { grant, until: 1 }
+        };
+        assert_eq!(key(Some(&holder(Some("anna"))), Some("1.2.3.4")).as_deref(), Some("user anna"));
+        assert_eq!(key(Some(&holder(None)), Some("1.2.3.4")).as_deref(), Some("address 1.2.3.4"));
+        assert_eq!(key(None, Some("2001:db8:1:2:3::4")).as_deref(), Some("address 2001:db8:1:2"));
+        assert_eq!(key(None, None).as_deref(), Some("address "));
+        assert_eq!(key(Some(&Caller::Developer(None)), Some("1.2.3.4")), None);
+    }
+
+    /// The runtime's rate limits are set beside these constants, and must say the same.
+    #[test]
+    fn the_limits_bound_in_wrangler_toml_are_these() {
+        let config = include_str!("../../wrangler.toml");
+        for action in [Action::Open, Action::Read] {
+            let (_, rest) = config.split_once(&format!("name = \"{}\"", action.binding())).expect("it is bound");
+            let simple = format!("simple = {{ limit = {}, period = {RATE_PERIOD_SECS} }}", action.limit());
+            assert!(rest.lines().take(4).any(|line| line == simple), "{simple}");
+        }
+    }
+}
