@@ -1,4 +1,4 @@
-//! The project's commands: `cargo xtask demo`, `test`, `faults`, `bench`, `stack` and `build`.
+//! The project's commands: `cargo xtask demo`, `test`, `fuzz`, `faults`, `bench`, `stack` and `build`.
 //!
 //! In scope: installing what is missing, building all parts, and running them through the harness in `tests/`.
 //! Out of scope: anything a program of ours would need in production.
@@ -7,7 +7,9 @@ mod artifacts;
 mod bench;
 mod command;
 mod demo;
+mod dependencies;
 mod faults;
+mod fuzz;
 mod interrupt;
 mod photos;
 mod scene;
@@ -44,6 +46,8 @@ enum Verb {
         #[arg(last = true, value_name = "ARGS")]
         system_tests: Vec<String>,
     },
+    /// Looks for bytes from outside that break what must hold for all of them.
+    Fuzz(fuzz::Options),
     /// Runs the table of faults on real parts, and writes tests/FAULTS.md when it ran all of it.
     Faults {
         /// Numbers of rows, to run only these; `--list` shows them, `--at-once N` runs N at the same time.
@@ -79,6 +83,7 @@ async fn run(verb: Verb) -> Result<ExitCode> {
     match verb {
         Verb::Demo { photos } => demo::run(photos.as_deref()).await,
         Verb::Test { system_tests } => test::run_steps(&system_tests).map(|()| ExitCode::SUCCESS),
+        Verb::Fuzz(options) => fuzz::run(&options),
         Verb::Faults { args } => faults::run_rows(&args),
         Verb::Bench { args } => bench::run_scenarios(&args),
         Verb::Build => artifacts::deployable().map(|()| ExitCode::SUCCESS),

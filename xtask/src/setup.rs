@@ -2,14 +2,20 @@
 //!
 //! Where something may not be installed (no root, no package manager) the error says exactly what to install.
 
+mod cargo_tools;
 mod node_packages;
 mod python_packages;
 mod rust_toolchain;
 mod system_programs;
 mod wasm_tools;
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 
+use cargo_tools::Tool;
+
+pub(crate) use rust_toolchain::{NIGHTLY, has_nightly};
 pub(crate) use wasm_tools::WasmTools;
 
 /// What `build` needs.
@@ -39,4 +45,15 @@ pub(crate) fn to_test() -> Result<WasmTools> {
     node_packages::ensure()?;
     python_packages::ensure()?;
     wasm_tools::ensure()
+}
+
+/// What `fuzz` needs: a toolchain that can build the fuzzer, and `cargo fuzz`, which is returned.
+pub(crate) fn to_fuzz() -> Result<PathBuf> {
+    rust_toolchain::ensure_nightly()?;
+    Tool { package: "cargo-fuzz", version: "0.13.2", program: "cargo-fuzz" }.ensure()
+}
+
+/// What looks after the dependencies: `cargo deny`, which is returned.
+pub(crate) fn cargo_deny() -> Result<PathBuf> {
+    Tool { package: "cargo-deny", version: "0.20.2", program: "cargo-deny" }.ensure()
 }

@@ -8,7 +8,7 @@ use stack::workspace;
 
 use crate::artifacts::{self, worker_target_dir};
 use crate::command::{command, path_with, run};
-use crate::setup;
+use crate::{dependencies, fuzz, setup};
 
 /// What runs as wasm32. Its plain parts are checked and tested natively with the rest, all of it is checked for wasm32.
 const WORKER: &str = "batchcast-edge";
@@ -22,6 +22,8 @@ pub(crate) fn run_steps(system_tests: &[String]) -> Result<()> {
     let mut steps = Steps::default();
     let tools = steps.run("set up", setup::to_test)?;
     if system_tests.is_empty() {
+        steps.run("dependencies", dependencies::check)?;
+        steps.try_run("advisories", dependencies::advisories)?;
         steps.run("format", || run(cargo("fmt").args(["--all", "--check"])))?;
         steps.run("lints", lints)?;
         steps.run("lints of the Worker", || run(&mut worker_lints()))?;
@@ -34,6 +36,7 @@ pub(crate) fn run_steps(system_tests: &[String]) -> Result<()> {
         steps.run("types of the live page", || run(&mut npm_run("check:client")?))?;
         steps.run("tests of the live page", || run(&mut npm_run("test:client")?))?;
         steps.run("tests of the crates", crate_tests)?;
+        steps.try_run("fuzzing, short", fuzz::short)?;
     }
     steps.run("build of the binaries", artifacts::native)?;
     steps.run("whole-system tests", || run(&mut whole_system_tests(system_tests)))?;
@@ -94,26 +97,56 @@ fn cargo(verb: &str) -> Command {
     cargo
 }
 
-/// The steps that have passed, with their times.
+/// What came of a step that can't run everywhere.
+pub(crate) enum Outcome {
+    /// All is well.
+    Passed,
+    /// It could not run here, for this reason.
+    NotRun(&'static str),
+}
+
+/// The steps that have passed, with their times, and those that could not run.
 #[derive(Default)]
-struct Steps(Vec<(&'static str, Duration)>);
+struct Steps {
+    passed: Vec<(&'static str, Duration)>,
+    not_run: Vec<(&'static str, &'static str)>,
+}
 
 impl Steps {
     fn run<T>(&mut self, title: &'static str, step: impl FnOnce() -> Result<T>) -> Result<T> {
-        println!("\n=== {title}");
-        let begun = Instant::now();
-        let value = step().with_context(|| format!("the step {title:?} failed"))?;
-        let took = begun.elapsed();
-        println!("=== {title}: {:.1} s", took.as_secs_f64());
-        self.0.push((title, took));
+        let (value, took) = timed(title, step)?;
+        self.passed.push((title, took));
         Ok(value)
     }
 
+    fn try_run(&mut self, title: &'static str, step: impl FnOnce() -> Result<Outcome>) -> Result<()> {
+        match timed(title, step)? {
+            (Outcome::Passed, took) => self.passed.push((title, took)),
+            (Outcome::NotRun(why), _) => {
+                println!("=== {title}: NOT RUN: {why}");
+                self.not_run.push((title, why));
+            }
+        }
+        Ok(())
+    }
+
     fn print(&self) {
-        let all: Duration = self.0.iter().map(|(_, took)| *took).sum();
-        println!("\nAll {} steps passed in {:.0} s:", self.0.len(), all.as_secs_f64());
-        for (title, took) in &self.0 {
+        let all: Duration = self.passed.iter().map(|(_, took)| *took).sum();
+        println!("\n{} steps passed in {:.0} s:", self.passed.len(), all.as_secs_f64());
+        for (title, took) in &self.passed {
             println!("{:8.1} s  {title}", took.as_secs_f64());
         }
+        for (title, why) in &self.not_run {
+            println!("   NOT RUN  {title}: {why}");
+        }
     }
+}
+
+fn timed<T>(title: &str, step: impl FnOnce() -> Result<T>) -> Result<(T, Duration)> {
+    println!("\n=== {title}");
+    let begun = Instant::now();
+    let value = step().with_context(|| format!("the step {title:?} failed"))?;
+    let took = begun.elapsed();
+    println!("=== {title}: {:.1} s", took.as_secs_f64());
+    Ok((value, took))
 }

@@ -1,0 +1,3 @@
+//! See `batchcast_fuzz::name`.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| batchcast_fuzz::name(data));
