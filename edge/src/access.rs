@@ -22,7 +22,7 @@ use crate::{
 pub const USER_HEADER: &str = "x-user-id";
 
 /// That a batch is not known, or not the caller's, is said at a multiple of so many milliseconds after the question:
-/// how long the answer took does not tell which of the two it was.
+/// how long the answer took does not tell which of the two it was, nor whether somebody watches it.
 const DENIAL_STEP: Millis = 250;
 
 /// Who is asking.
@@ -57,18 +57,23 @@ impl Caller {
         }
     }
 
-    /// What a ticket for this batch says.
+    /// What a ticket for this batch says. It is as `expected`, like the token that it is made of.
     ///
     /// # Errors
     /// 401: in development nobody has a token that a ticket could be made of.
-    pub fn ticket(&self, batch: &BatchId, now: Millis) -> Result<Claims, Problem> {
+    pub fn ticket(&self, batch: &BatchId, expected: &Expected, now: Millis) -> Result<Claims, Problem> {
         let Self::Holder { grant, until } = self else {
             return Err(Problem::new(
                 Kind::Unauthorized,
                 "A ticket is made of a token: send Authorization: Bearer TOKEN.",
             ));
         };
-        Ok(Claims::new(grant.clone(), *until).ticket(batch, now))
+        let token = Claims {
+            issuer: expected.issuer.clone(),
+            audience: expected.audience.iter().cloned().collect(),
+            ..Claims::new(grant.clone(), *until)
+        };
+        Ok(token.ticket(batch, now))
     }
 
     /// When the streams end that were opened.
@@ -81,7 +86,7 @@ impl Caller {
 }
 
 /// What a request shows of who is asking.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Shown<'a> {
     /// `Authorization`.
     pub authorization: Option<&'a str>,
@@ -96,10 +101,9 @@ pub struct Shown<'a> {
 }
 
 /// What a request is let in by.
-#[derive(Debug)]
 pub enum Credential {
-    /// Nothing is to be checked.
-    None(Caller),
+    /// Nothing is to be checked: whoever asks is believed.
+    Trusted(Caller),
     /// The signature of this is to be checked.
     Token {
         /// The token.
@@ -119,7 +123,7 @@ pub enum Credential {
 pub fn credential(settings: &Settings, shown: &Shown<'_>) -> Result<Credential, Problem> {
     let token = |text: &str, kind, otherwise| match (Unverified::parse(text), otherwise) {
         (Ok(token), otherwise) => Ok(Credential::Token { token: Box::new(token), kind, otherwise }),
-        (Err(_), Some(caller)) => Ok(Credential::None(caller)),
+        (Err(_), Some(caller)) => Ok(Credential::Trusted(caller)),
         (Err(error), None) => Err(refused(kind, error)),
     };
     if let Some(authorization) = shown.authorization {
@@ -135,7 +139,7 @@ pub fn credential(settings: &Settings, shown: &Shown<'_>) -> Result<Credential, 
     if let Some(text) = shown.cookie.and_then(|header| cookie(header, &settings.cookie)) {
         return token(text, TokenKind::Access, developer);
     }
-    developer.map(Credential::None).ok_or_else(|| nothing_shown(settings, shown.query))
+    developer.map(Credential::Trusted).ok_or_else(|| nothing_shown(settings, shown.query))
 }
 
 /// Lets in the holder of a token. `is_signed`: its signature was checked and is good.
@@ -149,10 +153,7 @@ pub fn admit(
     is_signed: bool,
     now: Millis,
 ) -> Result<Caller, Problem> {
-    // Tickets are our own, and name nobody else.
-    let (ours, expected) = (Expected::default(), &settings.expected);
-    let expected = if kind == TokenKind::Ticket { &ours } else { expected };
-    let claims = token.admit(is_signed, kind, expected, now).map_err(|error| refused(kind, error))?;
+    let claims = token.admit(is_signed, kind, &settings.expected, now).map_err(|error| refused(kind, error))?;
     let until = claims.streams_until();
     Ok(Caller::Holder { grant: claims.grant, until })
 }
@@ -193,10 +194,13 @@ fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }
 
-/// One cookie (RFC 6265, section 4.2). An empty one was taken back.
+/// One cookie (RFC 6265, section 4.2). An empty one was taken back. Several headers come joined by commas, which stand in
+/// no cookie. Only what the RFC calls white space is cut off: a browser takes a name with any other in front for another
+/// name, to which the rules of `__Host-` do not apply.
 fn cookie<'a>(header: &'a str, name: &str) -> Option<&'a str> {
-    let value = header.split(';').find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='));
-    value.filter(|value| !value.is_empty())
+    let pairs = header.split([';', ',']).map(|pair| pair.trim_matches([' ', '\t']));
+    let mut values = pairs.filter_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    values.find(|value| !value.is_empty())
 }
 
 fn named(user: Option<&str>) -> Option<String> {
@@ -255,7 +259,7 @@ mod tests {
     fn outcome(set: &[(&str, &str)], shown: &Shown<'_>) -> Result<Caller, String> {
         let settings = settings(set);
         let admitted = match credential(&settings, shown) {
-            Ok(Credential::None(caller)) => Ok(caller),
+            Ok(Credential::Trusted(caller)) => Ok(caller),
             Ok(Credential::Token { token, kind, .. }) => admit(&settings, *token, kind, true, NOW),
             Err(problem) => Err(problem),
         };
@@ -277,6 +281,14 @@ mod tests {
         }
         let shown = Shown { cookie: Some(&cookies), ..Shown::default() };
         assert!(outcome(&[SECRET, ("AUTH_COOKIE", "session")], &shown).is_err());
+        for (cookies, taken) in [
+            (format!("__Host-batchcast=; a=b, __Host-batchcast={}", token()), true),
+            (format!("\u{2000}__Host-batchcast={}", token()), false),
+            (format!("\u{a0}__Host-batchcast={}", token()), false),
+        ] {
+            let shown = Shown { cookie: Some(&cookies), ..Shown::default() };
+            assert_eq!(outcome(&[SECRET], &shown).is_ok(), taken, "{cookies}");
+        }
     }
 
     #[test]

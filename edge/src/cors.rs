@@ -1,7 +1,7 @@
 //! Which pages of other origins may call (Fetch standard, section "CORS protocol"). An origin that is not allowed is
 //! refused rather than answered without the headers: its request may come with a cookie, and would cost as much.
 
-use crate::problem::{Kind, Problem};
+use crate::problem::Problem;
 
 /// Methods, headers and lifetime of a preflight's answer. Browsers keep it for two hours at most.
 const PREFLIGHT: [(&str, &str); 3] = [
@@ -13,6 +13,9 @@ const PREFLIGHT: [(&str, &str); 3] = [
     ("access-control-max-age", "7200"),
 ];
 
+/// The header by which a cache learns that an answer depends on who asks, and its value.
+pub const VARY: (&str, &str) = ("vary", "Origin");
+
 /// The headers that a page may read beside those that it always may.
 const EXPOSED: &str = "age, etag, retry-after, x-cache, x-cache-source";
 
@@ -23,23 +26,26 @@ const EXPOSED: &str = "age, etag, retry-after, x-cache, x-cache-source";
 pub fn check(origin: Option<&str>, own: &str, allowed: &[String]) -> Result<Option<String>, Problem> {
     match origin {
         None => Ok(None),
-        Some(origin) if origin == own => Ok(None),
+        Some(origin) if origin == own && !own.is_empty() => Ok(None),
         Some(origin) if allowed.iter().any(|allowed| allowed == origin) => Ok(Some(origin.to_owned())),
-        Some(_) => Err(Problem::new(
-            Kind::OriginNotAllowed,
-            "Pages of this origin may not call here. Add it to ALLOWED_ORIGINS if they should.",
-        )),
+        Some(_) => Err(Problem::other_origin()),
     }
 }
 
+/// Whether a page of another site asks without saying from where, as an image or a script does. Such a request carries
+/// the cookie of a site that is the same but for its host, and nobody could read the answer. The values are those of
+/// Fetch Metadata (W3C), which a page can't set.
+pub fn is_embedded(site: Option<&str>, mode: Option<&str>) -> bool {
+    mode == Some("no-cors") && matches!(site, Some("cross-site" | "same-site"))
+}
+
 /// The headers that let a page of an allowed origin read an answer. Cookies are allowed, hence the origin by name and
-/// never `*`.
-pub fn headers(origin: &str) -> [(&'static str, &str); 4] {
+/// never `*`. What is answered also depends on it: [`VARY`].
+pub fn headers(origin: &str) -> [(&'static str, &str); 3] {
     [
         ("access-control-allow-origin", origin),
         ("access-control-allow-credentials", "true"),
         ("access-control-expose-headers", EXPOSED),
-        ("vary", "Origin"),
     ]
 }
 
@@ -84,8 +90,23 @@ mod tests {
         assert_eq!(asked(None), Ok(None));
         assert_eq!(asked(Some("https://batches.example.com")), Ok(None));
         assert_eq!(asked(Some("https://app.example.com")), Ok(Some("https://app.example.com".into())));
+        assert_eq!(check(Some(""), "", &allowed).unwrap_err().status(), 403);
         for other in ["null", "", "http://app.example.com", "https://app.example.com.evil.com", "https://evil.com"] {
             assert_eq!(asked(Some(other)).unwrap_err().status(), 403, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_another_site_embeds_is_no_call() {
+        assert!(is_embedded(Some("cross-site"), Some("no-cors")) && is_embedded(Some("same-site"), Some("no-cors")));
+        for (site, mode) in [
+            (None, None),
+            (Some("same-origin"), Some("no-cors")),
+            (Some("none"), Some("navigate")),
+            (Some("cross-site"), Some("cors")),
+            (Some("cross-site"), Some("navigate")),
+        ] {
+            assert!(!is_embedded(site, mode), "{site:?} {mode:?}");
         }
     }
 

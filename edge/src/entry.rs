@@ -1,12 +1,12 @@
 //! The entry Worker: checks a request, and answers it or hands it to a hub object.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, time::Duration};
 
 use hub::{Millis, metrics::Figures};
 use js_sys::{Function, Reflect};
 use wasm_bindgen::{JsCast, JsValue};
 use wire::{BatchId, event};
-use worker::{Context, Env, EnvBinding, Headers, ObjectNamespace, Request, RequestInit, Response, Stub, event};
+use worker::{Context, Delay, Env, EnvBinding, Headers, ObjectNamespace, Request, RequestInit, Response, Stub, event};
 
 use crate::{
     access::{self, Caller, USER_HEADER},
@@ -29,15 +29,18 @@ const READY_TTL: Millis = 5_000;
 const BUSY_RETRY: Millis = 3_000;
 const BUSY_SPREAD: f64 = 4_000.0;
 
+/// Bytes of `If-None-Match` that are looked at: a tag here has at most 36.
+const MAX_TAGS_BYTES: usize = 1024;
+
 thread_local! {
     /// The last answer of `/readyz`: when, and what was wrong.
     static READY: RefCell<Option<(Millis, Result<(), String>)>> = const { RefCell::new(None) };
 }
 
 #[event(fetch)]
-async fn fetch(request: Request, env: Env, _context: Context) -> worker::Result<Response> {
+async fn fetch(request: Request, env: Env, context: Context) -> worker::Result<Response> {
     let mut origin = None;
-    match answer(request, &env, &mut origin).await {
+    match answer(request, &env, &context, &mut origin).await {
         Ok(response) => Ok(response),
         Err(Failure::Problem(problem)) => reply::to_origin(reply::problem(&problem)?, origin.as_deref()),
         Err(Failure::Worker(error)) => {
@@ -79,8 +82,13 @@ pub(crate) fn settings(env: &Env) -> Result<Settings, Problem> {
     Ok(settings)
 }
 
-async fn answer(request: Request, env: &Env, origin: &mut Option<String>) -> Result<Response, Failure> {
-    let call = match route(request.method().as_ref(), &request.path()) {
+async fn answer(
+    request: Request,
+    env: &Env,
+    context: &Context,
+    origin: &mut Option<String>,
+) -> Result<Response, Failure> {
+    let call = match route(&request.inner().method(), &request.path()) {
         Ok(Route::Page) => return page(request, env).await,
         Ok(Route::Call(call)) => Ok(call),
         Err(problem) => Err(problem),
@@ -88,10 +96,16 @@ async fn answer(request: Request, env: &Env, origin: &mut Option<String>) -> Res
     // Before any refusal, so that a page that may call can read it.
     *origin = guard::check_origin(&request, &allowed_origins(lookup(env)).unwrap_or_default())?;
     guard::check_size(&request)?;
-    answer_call(&request, env, call?, origin.as_deref()).await
+    answer_call(&request, env, context, call?, origin.as_deref()).await
 }
 
-async fn answer_call(request: &Request, env: &Env, call: Call, origin: Option<&str>) -> Result<Response, Failure> {
+async fn answer_call(
+    request: &Request,
+    env: &Env,
+    context: &Context,
+    call: Call,
+    origin: Option<&str>,
+) -> Result<Response, Failure> {
     let settings = match (settings(env), &call) {
         (Ok(settings), _) => settings,
         // It is up all the same.
@@ -100,13 +114,16 @@ async fn answer_call(request: &Request, env: &Env, call: Call, origin: Option<&s
         (Err(problem), Call::Stream(_)) => return Ok(not_now(&problem.detail, origin)?),
         (Err(problem), _) => return Err(problem.into()),
     };
-    let asked = Asked { request, env, settings: &settings, origin };
+    if matches!(call, Call::Read(_) | Call::Stream(_)) {
+        guard::check_embedding(request)?;
+    }
+    let asked = Asked { request, env, context, settings: &settings, origin };
     match call {
         Call::Options(methods) => Ok(reply::options(methods, origin)?),
         Call::Health => healthy(origin),
         Call::Ready => Ok(reply::to_origin(ready(&settings).await?, origin)?),
         Call::Metrics => Ok(reply::to_origin(metrics(request, &settings).await?, origin)?),
-        Call::Origin => asked.pass_through().await,
+        Call::PassThrough => asked.pass_through().await,
         Call::Read(batch) => asked.read(batch).await,
         Call::Stream(batch) => asked.stream(batch).await,
         Call::Ticket(batch) => asked.ticket(&batch).await,
@@ -114,19 +131,20 @@ async fn answer_call(request: &Request, env: &Env, call: Call, origin: Option<&s
 }
 
 /// A request whose page, if there is one, may ask.
-struct Asked<'a> {
-    request: &'a Request,
-    env: &'a Env,
-    settings: &'a Settings,
+pub(crate) struct Asked<'a> {
+    pub(crate) request: &'a Request,
+    pub(crate) env: &'a Env,
+    pub(crate) context: &'a Context,
+    pub(crate) settings: &'a Settings,
     /// The other origin whose page asks.
-    origin: Option<&'a str>,
+    pub(crate) origin: Option<&'a str>,
 }
 
 impl Asked<'_> {
     async fn read(&self, batch: BatchId) -> Result<Response, Failure> {
-        let caller = guard::admit(self.request, self.env, self.settings, Action::Read).await?;
+        let caller = guard::admit(self, Action::Read).await?;
         let reread = header(self.request, "cache-control").is_some_and(|value| value.contains("no-cache"));
-        let if_none_match = header(self.request, "if-none-match");
+        let if_none_match = header(self.request, "if-none-match").filter(|tags| tags.len() <= MAX_TAGS_BYTES);
         #[cfg(feature = "faults")]
         crate::panic::on_demand("panic in the entry", if_none_match.as_deref().unwrap_or_default());
         self.ask_hub(batch, caller, What::Read { reread, if_none_match }).await.map_err(|failure| match failure {
@@ -144,7 +162,7 @@ impl Asked<'_> {
             return Ok(busy(self.origin)?);
         }
         let seen = header(self.request, "last-event-id").and_then(|id| id.parse().ok());
-        let asked = match guard::admit(self.request, self.env, self.settings, Action::Open).await {
+        let asked = match guard::admit(self, Action::Open).await {
             Ok(caller) => self.ask_hub(batch, caller, What::Stream { seen }).await,
             Err(problem) => Err(problem.into()),
         };
@@ -162,8 +180,8 @@ impl Asked<'_> {
     /// A ticket is given to whoever shows a token, whatever the batch: whether they may see it is decided where it is
     /// shown, and until then nobody learns that it exists.
     async fn ticket(&self, batch: &BatchId) -> Result<Response, Failure> {
-        let caller = guard::admit(self.request, self.env, self.settings, Action::Read).await?;
-        let claims = caller.ticket(batch, now())?;
+        let caller = guard::admit(self, Action::Read).await?;
+        let claims = caller.ticket(batch, &self.settings.expected, now())?;
         let Some(ticket) = signature::sign(self.settings, &claims).await? else {
             let words = "There is no secret to sign tickets with: set AUTH_SECRET, beside AUTH_JWKS_URL if need be.";
             return Err(Problem::new(Kind::TicketsUnavailable, words).into());
@@ -194,12 +212,13 @@ impl Asked<'_> {
             let words = format!("The photo worker at ORIGIN_URL did not answer: {error}.");
             Problem::new(Kind::OriginUnreachable, words)
         })?;
-        if self.origin.is_none() {
+        if allowed_origins(lookup(self.env)).unwrap_or_default().is_empty() {
             return Ok(answer);
         }
-        // The headers of an answer that was fetched can't be changed.
+        // The headers of an answer that was fetched can't be changed. A browser that keeps a picture for the page that
+        // embeds it must not give it to one of another origin without the headers for that.
         let headers = answer.headers().clone();
-        Ok(reply::to_origin(answer.with_headers(headers), self.origin)?)
+        Ok(reply::to_origin(reply::varying(answer.with_headers(headers))?, self.origin)?)
     }
 
     /// Asks the object that holds the batch. Its answer goes back untouched, so that this Worker is done with the
@@ -215,7 +234,12 @@ impl Asked<'_> {
         // The object's signal follows this one: it aborts when the client has left.
         init.set_signal(Some(&self.request.inner().signal()));
         let onward = web_sys::Request::new_with_str_and_init("https://hub/", &init).map_err(worker::Error::from)?;
-        Ok(stub.fetch_with_request(onward.into()).await?)
+        let asked_at = now();
+        let answer = stub.fetch_with_request(onward.into()).await?;
+        if answer.status_code() == 404 {
+            Delay::from(Duration::from_millis(access::denial_wait(now().saturating_sub(asked_at)))).await;
+        }
+        Ok(answer)
     }
 }
 

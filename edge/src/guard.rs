@@ -2,17 +2,16 @@
 
 use std::cell::RefCell;
 
-use worker::{Env, Headers, Request};
+use worker::{Headers, Request};
 
 use crate::{
     access::{self, Caller, Credential, Shown, USER_HEADER},
     clock::now,
     cors,
-    entry::header,
-    limit::{self, Action, Counts},
+    entry::{Asked, header},
+    limit::{Action, Counts, Key},
     log,
     problem::Problem,
-    settings::Settings,
     signature, size,
 };
 
@@ -36,20 +35,22 @@ pub(crate) fn check_origin(request: &Request, allowed: &[String]) -> Result<Opti
     cors::check(header(request, "origin").as_deref(), &own, allowed)
 }
 
+/// Whether what asks is an image or the like of another site: see [`cors::is_embedded`].
+pub(crate) fn check_embedding(request: &Request) -> Result<(), Problem> {
+    let [site, mode] = ["sec-fetch-site", "sec-fetch-mode"].map(|name| header(request, name));
+    if cors::is_embedded(site.as_deref(), mode.as_deref()) { Err(Problem::other_origin()) } else { Ok(()) }
+}
+
 /// Lets in whoever proves who they are, as often as they may.
-pub(crate) async fn admit(
-    request: &Request,
-    env: &Env,
-    settings: &Settings,
-    action: Action,
-) -> Result<Caller, Problem> {
-    let caller = identify(request, settings, action).await;
-    // A stranger's attempts are counted too: checking a signature costs.
-    count(request, env, action, caller.as_ref().ok()).await?;
+pub(crate) async fn admit(asked: &Asked<'_>, action: Action) -> Result<Caller, Problem> {
+    let caller = identify(asked, action).await;
+    // Strangers' attempts are counted, too, so that whoever invents tokens is soon told to wait.
+    count(asked, action, caller.as_ref().ok()).await?;
     caller
 }
 
-async fn identify(request: &Request, settings: &Settings, action: Action) -> Result<Caller, Problem> {
+async fn identify(asked: &Asked<'_>, action: Action) -> Result<Caller, Problem> {
+    let Asked { request, settings, context, .. } = *asked;
     let [authorization, cookie, user] = ["authorization", "cookie", USER_HEADER].map(|name| header(request, name));
     let url = request.inner().url();
     let shown = Shown {
@@ -60,9 +61,9 @@ async fn identify(request: &Request, settings: &Settings, action: Action) -> Res
         takes_ticket: action == Action::Open,
     };
     match access::credential(settings, &shown)? {
-        Credential::None(caller) => Ok(caller),
+        Credential::Trusted(caller) => Ok(caller),
         Credential::Token { token, kind, otherwise } => {
-            let admitted = match signature::is_signed(settings, kind, &token).await {
+            let admitted = match signature::is_signed(settings, context, kind, &token).await {
                 Ok(is_signed) => access::admit(settings, *token, kind, is_signed, now()),
                 Err(problem) => Err(problem),
             };
@@ -71,10 +72,11 @@ async fn identify(request: &Request, settings: &Settings, action: Action) -> Res
     }
 }
 
-async fn count(request: &Request, env: &Env, action: Action, caller: Option<&Caller>) -> Result<(), Problem> {
-    let Some(key) = limit::key(caller, header(request, "cf-connecting-ip").as_deref()) else { return Ok(()) };
-    let within = match env.rate_limiter(action.binding()) {
-        Ok(limiter) => limiter.limit(key).await.map_or_else(
+async fn count(asked: &Asked<'_>, action: Action, caller: Option<&Caller>) -> Result<(), Problem> {
+    let address = header(asked.request, &asked.settings.address_header);
+    let Some(key) = Key::of(caller, address.as_deref()) else { return Ok(()) };
+    let within = match asked.env.rate_limiter(action.binding()) {
+        Ok(limiter) => limiter.limit(key.into_text()).await.map_or_else(
             |error| {
                 log::warn(&format!("the rate limit {} does not answer: {error}", action.binding()));
                 true

@@ -38,41 +38,77 @@ impl Action {
     }
 }
 
-/// Whose requests are counted together: the user's, or those of an address. `None`: a developer's, which are not.
-/// `address` is as the runtime tells it.
-pub fn key(caller: Option<&Caller>, address: Option<&str>) -> Option<String> {
-    match caller {
-        Some(Caller::Developer(None)) => None,
-        Some(caller) if caller.user().is_some() => caller.user().map(|user| format!("user {user}")),
-        _ => Some(format!("address {}", address.map_or_else(String::new, network))),
+/// Whose requests are counted together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Key {
+    /// A user's.
+    User(String),
+    /// Those of an address that show no user.
+    Address(String),
+}
+
+impl Key {
+    /// Whom to count; `None`: a developer, who is not counted. `address` is as it is told by whoever stands in front.
+    pub fn of(caller: Option<&Caller>, address: Option<&str>) -> Option<Self> {
+        match caller {
+            Some(Caller::Developer(None)) => None,
+            Some(caller) if caller.user().is_some() => caller.user().map(|user| Self::User(user.to_owned())),
+            _ => Some(Self::Address(address.map_or_else(String::new, network))),
+        }
+    }
+
+    /// As the runtime's rate limits want it.
+    pub fn into_text(self) -> String {
+        match self {
+            Self::User(user) => format!("user {user}"),
+            Self::Address(address) => format!("address {address}"),
+        }
     }
 }
 
 /// An IPv4 address, or the /64 of an IPv6 address: whoever has one address of it has them all.
 fn network(address: &str) -> String {
     match address.parse::<Ipv6Addr>() {
-        Ok(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            format!("{a:x}:{b:x}:{c:x}:{d:x}")
-        }
+        Ok(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => v4.to_string(),
+            None => {
+                let [a, b, c, d, ..] = v6.segments();
+                format!("{a:x}:{b:x}:{c:x}:{d:x}")
+            }
+        },
         Err(_) => address.to_owned(),
     }
 }
 
-/// Counts of one isolate, period by period.
+/// Counts of one isolate, period by period. Users' and addresses' stand apart: addresses can be made up.
 #[derive(Debug, Default)]
 pub struct Counts {
-    period: Millis,
+    users: Period,
+    addresses: Period,
+}
+
+#[derive(Debug, Default)]
+struct Period {
+    number: Millis,
     counts: HashMap<(Action, String), u32>,
 }
 
 impl Counts {
     /// Counts one more; false: it is more than may be.
-    pub fn count(&mut self, action: Action, key: String, now: Millis) -> bool {
-        let period = now / (RATE_PERIOD_SECS * 1_000);
-        if period != self.period || self.counts.len() >= MAX_CALLERS {
+    pub fn count(&mut self, action: Action, key: Key, now: Millis) -> bool {
+        match key {
+            Key::User(user) => self.users.count(action, user, now),
+            Key::Address(address) => self.addresses.count(action, address, now),
+        }
+    }
+}
+
+impl Period {
+    fn count(&mut self, action: Action, key: String, now: Millis) -> bool {
+        let number = now / (RATE_PERIOD_SECS * 1_000);
+        if number != self.number || self.counts.len() >= MAX_CALLERS {
             self.counts.clear();
-            self.period = period;
+            self.number = number;
         }
         let count = self.counts.entry((action, key)).or_default();
         *count = count.saturating_add(1);
@@ -86,25 +122,31 @@ mod tests {
 
     use super::*;
 
-    fn counted(counts: &mut Counts, key: &str, times: u32, now: Millis) -> usize {
-        (0..times).filter(|_| counts.count(Action::Open, key.into(), now)).count()
+    fn user(name: &str) -> Key {
+        Key::User(name.to_owned())
+    }
+
+    fn counted(counts: &mut Counts, name: &str, times: u32, now: Millis) -> usize {
+        (0..times).filter(|_| counts.count(Action::Open, user(name), now)).count()
     }
 
     #[test]
     fn each_caller_has_the_limit_in_each_period() {
         let mut counts = Counts::default();
-        assert_eq!(counted(&mut counts, "user a", 600, 5_000), MAX_OPENS as usize);
-        assert_eq!(counted(&mut counts, "user b", 3, 5_001), 3);
-        assert!(counts.count(Action::Read, "user a".into(), 5_002), "reads are counted apart");
-        assert_eq!(counted(&mut counts, "user a", 1, 9_999), 0);
-        assert_eq!(counted(&mut counts, "user a", 1, 10_000), 1);
+        assert_eq!(counted(&mut counts, "a", 600, 5_000), MAX_OPENS as usize);
+        assert_eq!(counted(&mut counts, "b", 3, 5_001), 3);
+        assert!(counts.count(Action::Read, user("a"), 5_002), "reads are counted apart");
+        assert_eq!(counted(&mut counts, "a", 1, 9_999), 0);
+        assert_eq!(counted(&mut counts, "a", 1, 10_000), 1);
     }
 
     #[test]
-    fn many_callers_do_not_fill_the_memory() {
+    fn many_addresses_fill_no_memory_and_forgive_no_user() {
         let mut counts = Counts::default();
-        (0..3 * MAX_CALLERS).for_each(|n| assert!(counts.count(Action::Open, n.to_string(), 1)));
-        assert!(counts.counts.len() <= MAX_CALLERS);
+        assert_eq!(counted(&mut counts, "a", 600, 1), MAX_OPENS as usize);
+        (0..3 * MAX_CALLERS).for_each(|n| assert!(counts.count(Action::Open, Key::Address(n.to_string()), 1)));
+        assert!(counts.addresses.counts.len() <= MAX_CALLERS);
+        assert_eq!(counted(&mut counts, "a", 1, 1), 0);
     }
 
     #[test]
@@ -113,11 +155,17 @@ mod tests {
             let grant = Grant { subject: subject.map(str::to_owned), ..Grant::user("") };
             Caller::Holder { grant, until: 1 }
         };
-        assert_eq!(key(Some(&holder(Some("anna"))), Some("1.2.3.4")).as_deref(), Some("user anna"));
-        assert_eq!(key(Some(&holder(None)), Some("1.2.3.4")).as_deref(), Some("address 1.2.3.4"));
-        assert_eq!(key(None, Some("2001:db8:1:2:3::4")).as_deref(), Some("address 2001:db8:1:2"));
-        assert_eq!(key(None, None).as_deref(), Some("address "));
-        assert_eq!(key(Some(&Caller::Developer(None)), Some("1.2.3.4")), None);
+        assert_eq!(Key::of(Some(&holder(Some("anna"))), Some("1.2.3.4")), Some(user("anna")));
+        for (address, network) in [
+            (Some("1.2.3.4"), "1.2.3.4"),
+            (Some("2001:db8:1:2:3::4"), "2001:db8:1:2"),
+            (Some("::ffff:1.2.3.4"), "1.2.3.4"),
+            (None, ""),
+        ] {
+            assert_eq!(Key::of(Some(&holder(None)), address), Some(Key::Address(network.into())));
+            assert_eq!(Key::of(None, address), Some(Key::Address(network.into())));
+        }
+        assert_eq!(Key::of(Some(&Caller::Developer(None)), Some("1.2.3.4")), None);
     }
 
     /// The runtime's rate limits are set beside these constants, and must say the same.

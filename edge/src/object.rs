@@ -8,15 +8,14 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     rc::Rc,
-    time::Duration,
 };
 
-use hub::{Forgotten, Held, Millis, Room, Source};
+use hub::{Forgotten, Held, Room, Source};
 use wire::{BatchId, Position, Stored};
-use worker::{Delay, DurableObject, Env, Request, Response, State, durable_object};
+use worker::{DurableObject, Env, Request, Response, State, durable_object};
 
 use crate::{
-    access::{Caller, denial_wait},
+    access::Caller,
     ask::{self, Ask, What},
     clock::now,
     entry, log,
@@ -136,6 +135,12 @@ impl Object {
             return reply::problem(&Problem::new(Kind::Internal, "The object did not understand the entry Worker."));
         };
         self.report_if_due();
+        if matches!(caller, Caller::Developer(_)) && !self.settings.trust_user_header {
+            return reply::problem(&Problem::new(
+                Kind::Internal,
+                "The entry Worker trusts someone whom this object does not.",
+            ));
+        }
         let answer = match what {
             What::Read { reread, if_none_match } => {
                 #[cfg(feature = "faults")]
@@ -148,12 +153,6 @@ impl Object {
         reply::to_origin(answer?, origin.as_deref())
     }
 
-    /// Nobody knows the batch, or it is someone else's: the same answer, after the same time.
-    async fn deny(&self, batch: &BatchId, asked_at: Millis) -> worker::Result<Response> {
-        Delay::from(Duration::from_millis(denial_wait(now().saturating_sub(asked_at)))).await;
-        reply::problem(&Problem::unknown_batch(batch))
-    }
-
     async fn answer_read(
         self: &Rc<Self>,
         batch: &BatchId,
@@ -161,7 +160,6 @@ impl Object {
         reread: bool,
         if_none_match: Option<&str>,
     ) -> worker::Result<Response> {
-        let asked_at = now();
         let answer = match self.read(batch, reread).await {
             Ok(answer) => answer,
             Err(outage) => return reply::problem(&Problem::new(Kind::Unavailable, outage)),
@@ -170,7 +168,7 @@ impl Object {
         log::read(batch, &answer);
         match answer.stored.as_ref().filter(|stored| may_see(caller, batch, stored)) {
             Some(stored) => reply::read(&stored.state, &answer, if_none_match),
-            None => self.deny(batch, asked_at).await,
+            None => reply::problem(&Problem::unknown_batch(batch)),
         }
     }
 
@@ -181,13 +179,12 @@ impl Object {
         seen: Option<Position>,
         request: &Request,
     ) -> worker::Result<Response> {
-        let asked_at = now();
-        match self.read_for_viewer(batch, seen).await {
+        match self.read_for_viewer(batch, caller, seen).await {
             Ok(stored) => match stored.filter(|stored| may_see(caller, batch, stored)) {
                 Some(stored) if stored.state.is_terminal() => streams::ended(&stored.state, seen),
                 Some(stored) if self.is_forgotten(batch, &stored, seen) => streams::forgotten(),
                 Some(stored) => self.watch(batch, stored, caller, seen, request),
-                None => self.deny(batch, asked_at).await,
+                None => reply::problem(&Problem::unknown_batch(batch)),
             },
             Err(refusal) => {
                 let counters = &mut self.counted.borrow_mut().counters;
@@ -222,6 +219,7 @@ impl Object {
     async fn read_for_viewer(
         self: &Rc<Self>,
         batch: &BatchId,
+        caller: &Caller,
         seen: Option<Position>,
     ) -> Result<Option<Stored>, Refusal> {
         let in_room = self.slot(batch, |slot| slot.room.as_ref().and_then(Room::stored));
@@ -230,7 +228,10 @@ impl Object {
             _ => self.read_whether_ended(batch).await.map_err(Refusal::Outage)?,
         };
         match stored.as_ref().map(|stored| stored.state.position()) {
-            Some(at) if seen > Some(at) => self.read_beyond(batch).await.map_err(Refusal::Behind),
+            // Nothing more is found out for someone who is then shown nothing.
+            Some(at) if seen > Some(at) && stored.as_ref().is_some_and(|stored| may_see(caller, batch, stored)) => {
+                self.read_beyond(batch).await.map_err(Refusal::Behind)
+            }
             _ => Ok(stored),
         }
     }

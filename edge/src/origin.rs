@@ -42,7 +42,7 @@ impl Origin {
         }
         let state = BatchState::from_json(&answer.body).map_err(|error| format!("the origin's answer: {error}"))?;
         if state.head().batch_id != *batch {
-            return Err(format!("the origin answered with batch {}", state.head().batch_id));
+            return Err("the origin answered with another batch".to_owned());
         }
         let owner = answer.headers.get(OWNER_HEADER).ok().flatten().map(|owner| plain(&owner)).transpose()?;
         let unreadable = usize::from(is_of_another_form(&answer.body));

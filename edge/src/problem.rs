@@ -112,6 +112,12 @@ impl Problem {
         Self::new(Kind::UnknownBatch, format!("No batch {batch} is known. Check the id; it may have been deleted."))
     }
 
+    /// A page of an origin that is not allowed asks.
+    pub fn other_origin() -> Self {
+        let words = "Pages of this origin may not call here. Add it to ALLOWED_ORIGINS if they should.";
+        Self::new(Kind::OriginNotAllowed, words)
+    }
+
     /// This user, or this address, asks too often.
     pub fn too_many(action: Action) -> Self {
         let (limit, what) = match action {

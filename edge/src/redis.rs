@@ -215,7 +215,8 @@ fn position(reply: &Reply) -> Option<Position> {
 pub(crate) fn refused(status: u16, body: &[u8]) -> RedisError {
     let words = match Reply::from_body(body, Encoding::Plain) {
         Ok(Reply::Error(words)) => words,
-        _ => String::from_utf8_lossy(&body[..body.len().min(200)]).into_owned(),
+        // Someone else's words, that of a proxy say.
+        _ => "it does not say why".to_owned(),
     };
     match status {
         401 => RedisError::Token(words),

@@ -24,9 +24,19 @@ pub(crate) fn with(mut response: Response, more: &[(&str, &str)]) -> worker::Res
 /// A response that a page of this origin may read.
 pub(crate) fn to_origin(response: Response, origin: Option<&str>) -> worker::Result<Response> {
     match origin {
-        Some(origin) => with(response, &cors::headers(origin)),
+        Some(origin) => with(varying(response)?, &cors::headers(origin)),
         None => Ok(response),
     }
+}
+
+/// A response that is not the same for pages of all origins.
+pub(crate) fn varying(mut response: Response) -> worker::Result<Response> {
+    let (name, value) = cors::VARY;
+    let said = response.headers().get(name)?.is_some_and(|names| names.contains(value));
+    if !said {
+        response.headers_mut().append(name, value)?;
+    }
+    Ok(response)
 }
 
 /// The answer to a preflight, or to who asks which methods there are.
@@ -74,6 +84,7 @@ pub(crate) fn read(state: &BatchState, answer: &Answer, if_none_match: Option<&s
         ("x-cache-source", source),
         ("age", &(answer.age / 1_000).to_string()),
         ("cache-control", "private, no-cache"),
+        cors::VARY,
     ])?;
     if if_none_match.is_some_and(|tags| ask::matches(tags, position)) {
         return Ok(Response::empty()?.with_status(304).with_headers(headers));

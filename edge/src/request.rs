@@ -6,7 +6,7 @@ use futures::{
     StreamExt,
     future::{Either, select},
 };
-use worker::{AbortController, Delay, Fetch, Headers, Method, Request, RequestInit, Response};
+use worker::{AbortController, Delay, Fetch, Headers, Method, Request, RequestInit, RequestRedirect, Response};
 
 /// How long Redis and the origin may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -30,7 +30,8 @@ pub(crate) fn request(url: &str, token: Option<&str>, accept: &str, body: Option
         headers.set("content-type", "application/json")?;
         init.with_method(Method::Post).with_body(Some(body.into()));
     }
-    init.with_headers(headers);
+    // The token is for this address and no other.
+    init.with_headers(headers).with_redirect(RequestRedirect::Manual);
     Request::new_with_init(url, &init)
 }
 

@@ -29,7 +29,7 @@ pub enum Call {
     /// Does Redis answer?
     Ready,
     /// Passed through to the photo worker, unread.
-    Origin,
+    PassThrough,
     /// Which methods there are: what a browser asks before it lets a page of another origin call.
     Options(&'static str),
 }
@@ -51,14 +51,14 @@ enum Target {
 
 /// Every route.
 pub static PATTERNS: [Pattern; 13] = [
-    plain("/api/batches", "POST", Route::Call(Call::Origin)),
+    plain("/api/batches", "POST", Route::Call(Call::PassThrough)),
     batch("/api/batches/{id}", "GET, HEAD", Call::Read),
     batch("/api/batches/{id}/stream", "GET", Call::Stream),
     batch("/api/batches/{id}/ticket", "POST", Call::Ticket),
-    batch("/api/batches/{id}/retry", "POST", to_origin),
-    batch("/api/batches/{id}/cancel", "POST", to_origin),
-    plain("/api/photos/{rest}", "GET, HEAD, POST, PUT, PATCH, DELETE", Route::Call(Call::Origin)),
-    plain("/api/projects/{rest}", "GET, HEAD, POST, PUT, PATCH, DELETE", Route::Call(Call::Origin)),
+    batch("/api/batches/{id}/retry", "POST", pass_through),
+    batch("/api/batches/{id}/cancel", "POST", pass_through),
+    plain("/api/photos/{rest}", "GET, HEAD, POST, PUT, PATCH, DELETE", Route::Call(Call::PassThrough)),
+    plain("/api/projects/{rest}", "GET, HEAD, POST, PUT, PATCH, DELETE", Route::Call(Call::PassThrough)),
     plain("/api/metrics", "GET", Route::Call(Call::Metrics)),
     plain("/healthz", "GET, HEAD", Route::Call(Call::Health)),
     plain("/readyz", "GET, HEAD", Route::Call(Call::Ready)),
@@ -74,8 +74,8 @@ const fn plain(path: &'static str, methods: &'static str, route: Route) -> Patte
     Pattern { path, methods, target: Target::Plain(route) }
 }
 
-fn to_origin(_: BatchId) -> Call {
-    Call::Origin
+fn pass_through(_: BatchId) -> Call {
+    Call::PassThrough
 }
 
 /// The route of a request. `path` is the URL's path as the client sent it.
@@ -110,7 +110,8 @@ fn id_in<'a>(path: &'a str, pattern: &str) -> Option<&'a str> {
     for expected in pattern.split('/') {
         let segment = segments.next()?;
         match expected {
-            "{rest}" => return Some(id),
+            // Names of ours need no escapes. With one, whoever decodes the path behind us might read another than we do.
+            "{rest}" => return (!segment.contains('%') && segments.all(|rest| !rest.contains('%'))).then_some(id),
             "{any}" => {}
             "{id}" => id = segment,
             _ if segment == expected => {}
@@ -133,11 +134,11 @@ mod tests {
             ("GET", "/api/batches/b-1", call(Call::Read(id.clone()))),
             ("GET", "/api/batches/b-1/stream", call(Call::Stream(id.clone()))),
             ("POST", "/api/batches/b-1/ticket", call(Call::Ticket(id))),
-            ("POST", "/api/batches", call(Call::Origin)),
-            ("POST", "/api/batches/b-1/retry", call(Call::Origin)),
-            ("POST", "/api/photos/upload", call(Call::Origin)),
-            ("GET", "/api/photos/ph/thumbnail", call(Call::Origin)),
-            ("GET", "/api/projects/p/batches", call(Call::Origin)),
+            ("POST", "/api/batches", call(Call::PassThrough)),
+            ("POST", "/api/batches/b-1/retry", call(Call::PassThrough)),
+            ("POST", "/api/photos/upload", call(Call::PassThrough)),
+            ("GET", "/api/photos/ph/thumbnail", call(Call::PassThrough)),
+            ("GET", "/api/projects/p/batches", call(Call::PassThrough)),
             ("GET", "/api/metrics", call(Call::Metrics)),
             ("HEAD", "/healthz", call(Call::Health)),
             ("GET", "/readyz", call(Call::Ready)),
@@ -165,5 +166,8 @@ mod tests {
         assert_eq!(route("GET", "/elsewhere").unwrap_err().status(), 404);
         assert_eq!(route("GET", "/api/batches/b/stream/x").unwrap_err().status(), 404);
         assert_eq!(route("GET", "/api/photos").unwrap_err().status(), 404);
+        for path in ["/api/photos/%2e%2e%2fbatches", "/api/projects/p/%5c", "/api/photos/a%2Fb/thumbnail"] {
+            assert_eq!(route("GET", path).unwrap_err().status(), 404, "{path}");
+        }
     }
 }

@@ -27,6 +27,8 @@ pub struct Settings {
     pub expected: Expected,
     /// `AUTH_COOKIE`, `__Host-batchcast`: the cookie in which a token may stand.
     pub cookie: String,
+    /// `ADDRESS_HEADER`, `cf-connecting-ip`: the header in which whoever stands in front tells a client's address.
+    pub address_header: String,
     /// `METRICS_TOKEN`: what `GET /api/metrics` asks for. Unset: it is closed. Secret.
     pub metrics_token: Option<String>,
     /// `KEY_PREFIX`, empty: stands before every name in Redis.
@@ -69,14 +71,16 @@ pub enum SettingsError {
     /// Not set at all.
     #[error("{0} is not set: {1}")]
     Missing(&'static str, &'static str),
-    /// A secret that is none. Its value is not shown.
+    /// Something whose value is not shown: it is a secret, or may hold one.
     #[error("{0} is not usable: {1}")]
-    Secret(&'static str, &'static str),
+    Hidden(&'static str, &'static str),
     /// Set to something else than what works.
     #[error("{0}={1:?} is not usable: {2}")]
     Value(&'static str, String, &'static str),
 }
 
+/// What the examples' secrets begin with, which anyone can read.
+const EXAMPLE_SECRET: &str = "development-";
 /// Bytes of the least secret for HS256: as many as its hash has.
 const LEAST_SECRET_BYTES: usize = 32;
 
@@ -99,16 +103,21 @@ impl Settings {
         ))?;
         let redis_token = text("UPSTASH_REDIS_REST_TOKEN")
             .ok_or(SettingsError::Missing("UPSTASH_REDIS_REST_TOKEN", "give the token of that address, as a secret"))?;
+        let trust_user_header =
+            one_of(&text, "TRUST_USER_HEADER", &[("false", false), ("true", true)], "use true or false")?;
         Ok(Self {
             hub: Config::from_lookup(&lookup)?,
             redis_url,
             redis_token,
             origin_url: base_url(&text, "ORIGIN_URL")?,
             origin_token: text("ORIGIN_TOKEN"),
-            secrets: secrets(&text)?,
+            secrets: secrets(&text, trust_user_header)?,
             key_set_url: base_url(&text, "AUTH_JWKS_URL")?,
             expected: Expected { issuer: text("AUTH_ISSUER"), audience: text("AUTH_AUDIENCE") },
             cookie: cookie(text("AUTH_COOKIE"))?,
+            address_header: text("ADDRESS_HEADER")
+                .unwrap_or_else(|| "cf-connecting-ip".to_owned())
+                .to_ascii_lowercase(),
             metrics_token: text("METRICS_TOKEN"),
             key_prefix: key_prefix(text("KEY_PREFIX").unwrap_or_default())?,
             state_ttl_secs: number(&lookup, "STATE_TTL_SECS", 24 * 60 * 60, 1, 365 * 24 * 60 * 60)?,
@@ -116,12 +125,7 @@ impl Settings {
             location: text("HUB_LOCATION"),
             jurisdiction: text("HUB_JURISDICTION"),
             streams: one_of(&text, "STREAMS", &[("on", true), ("off", false)], "use on or off")?,
-            trust_user_header: one_of(
-                &text,
-                "TRUST_USER_HEADER",
-                &[("false", false), ("true", true)],
-                "use true or false",
-            )?,
+            trust_user_header,
             log_level: one_of(
                 &text,
                 "LOG_LEVEL",
@@ -132,12 +136,17 @@ impl Settings {
     }
 }
 
-fn secrets(text: &dyn Fn(&str) -> Option<String>) -> Result<Vec<String>, SettingsError> {
+fn secrets(text: &dyn Fn(&str) -> Option<String>, development: bool) -> Result<Vec<String>, SettingsError> {
     let secrets: Vec<String> =
         text("AUTH_SECRET").iter().flat_map(|all| all.split_whitespace()).map(str::to_owned).collect();
     if secrets.iter().any(|secret| secret.len() < LEAST_SECRET_BYTES) {
         let mend = "a secret has at least 32 bytes; make one by `openssl rand -base64 32`";
-        return Err(SettingsError::Secret("AUTH_SECRET", mend));
+        return Err(SettingsError::Hidden("AUTH_SECRET", mend));
+    }
+    if !development && secrets.iter().any(|secret| secret.starts_with(EXAMPLE_SECRET)) {
+        let mend =
+            "it is the example's; make one by `openssl rand -base64 32`, or set TRUST_USER_HEADER=true for development";
+        return Err(SettingsError::Hidden("AUTH_SECRET", mend));
     }
     Ok(secrets)
 }
@@ -162,10 +171,14 @@ pub fn allowed_origins(lookup: impl Fn(&str) -> Option<String>) -> Result<Vec<St
 
 fn base_url(text: &dyn Fn(&str) -> Option<String>, name: &'static str) -> Result<Option<String>, SettingsError> {
     let Some(url) = text(name) else { return Ok(None) };
-    if !(url.starts_with("http://") || url.starts_with("https://")) {
-        return Err(SettingsError::Value(name, url, "it must begin with http:// or https://"));
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let host = rest.map(|rest| rest.split(['/', '?']).next().unwrap_or_default());
+    match host {
+        None => Err(SettingsError::Hidden(name, "it must begin with http:// or https://")),
+        // Whoever writes a password into it takes it for another kind of address, redis://user:password@host say.
+        Some(host) if host.contains('@') => Err(SettingsError::Hidden(name, "it takes no user and no password")),
+        Some(_) => Ok(Some(url.trim_end_matches('/').to_owned())),
     }
-    Ok(Some(url.trim_end_matches('/').to_owned()))
 }
 
 fn key_prefix(prefix: String) -> Result<String, SettingsError> {
@@ -221,6 +234,10 @@ pub(crate) mod tests {
         assert!(refusal(&[("UPSTASH_REDIS_REST_URL", "")]).starts_with("UPSTASH_REDIS_REST_URL is not set"));
         assert!(refusal(&[("UPSTASH_REDIS_REST_TOKEN", " ")]).contains("as a secret"));
         assert!(refusal(&[("ORIGIN_URL", "localhost:8090")]).contains("must begin with http://"));
+        for url in ["rediss://default:hunter2@eu.upstash.io", "https://default:hunter2@eu.upstash.io/"] {
+            let words = refusal(&[("UPSTASH_REDIS_REST_URL", url)]);
+            assert!(words.contains("UPSTASH_REDIS_REST_URL") && !words.contains("hunter2"), "{words}");
+        }
         assert!(refusal(&[("STREAMS", "maybe")]).contains("use on or off"));
         assert!(refusal(&[("TRUST_USER_HEADER", "yes")]).contains("use true or false"));
         assert!(refusal(&[("LOG_LEVEL", "loud")]).contains("debug, info, warn or error"));
@@ -234,6 +251,13 @@ pub(crate) mod tests {
     fn a_weak_secret_is_refused_and_not_shown() {
         let weak = refusal(&[("AUTH_SECRET", "0123456789abcdef0123456789abcdef tooshort")]);
         assert!(weak.contains("AUTH_SECRET") && weak.contains("openssl rand") && !weak.contains("tooshort"), "{weak}");
+    }
+
+    #[test]
+    fn the_examples_secret_is_for_development() {
+        let example = ("AUTH_SECRET", "development-secret-of-at-least-32-bytes");
+        assert!(refusal(&[example]).contains("the example's"));
+        assert_eq!(settings(&[example, ("TRUST_USER_HEADER", "true")]).secrets.len(), 1);
     }
 
     #[test]

@@ -3,13 +3,14 @@
 
 use std::cell::RefCell;
 
+use futures::channel::oneshot;
 use js_sys::{Promise, Uint8Array};
 use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 use wire::{
     limits::MAX_KEY_SET_BYTES,
     token::{Algorithm, Claims, Key, KeySet, Keyring, Kind as TokenKind, Lookup, TokenError, Unverified, compact},
 };
-use worker::wasm_bindgen_futures::JsFuture;
+use worker::{Context, wasm_bindgen_futures::JsFuture};
 
 use crate::{
     access::refused,
@@ -40,11 +41,15 @@ thread_local! {
 ///
 /// # Errors
 /// 401: there is no key for it at all. 503: the key set can't be had.
-pub(crate) async fn is_signed(settings: &Settings, kind: TokenKind, token: &Unverified) -> Result<bool, Problem> {
+pub(crate) async fn is_signed(
+    settings: &Settings,
+    context: &Context,
+    kind: TokenKind,
+    token: &Unverified,
+) -> Result<bool, Problem> {
     match (token.algorithm(), &settings.key_set_url) {
         (Algorithm::Hs256, _) if !settings.secrets.is_empty() => {
             for secret in &settings.secrets {
-                // A copy each: wasm's memory may move while the platform works.
                 let checked = is_hmac(secret.as_bytes(), token.signed(), token.signature());
                 if holds(checked).await {
                     return Ok(true);
@@ -53,7 +58,7 @@ pub(crate) async fn is_signed(settings: &Settings, kind: TokenKind, token: &Unve
             Ok(false)
         }
         (Algorithm::Es256, Some(url)) if kind == TokenKind::Access => {
-            let keys = keys(url, token.key_id()).await?;
+            let keys = keys(url, context, token.key_id()).await?;
             if keys.is_empty() {
                 return Err(refused(kind, TokenError::NoKey));
             }
@@ -91,13 +96,19 @@ pub(crate) async fn sign(settings: &Settings, claims: &Claims) -> worker::Result
     Ok(Some(compact(&signed, &Uint8Array::new(&signature).to_vec())))
 }
 
-async fn keys(url: &str, id: Option<&str>) -> Result<Vec<Key>, Problem> {
+async fn keys(url: &str, context: &Context, id: Option<&str>) -> Result<Vec<Key>, Problem> {
     let look_up = || KEYRING.with_borrow(|ring| ring.look_up(id, now()));
     let mut found = look_up();
     if found == Lookup::Fetch {
         KEYRING.with_borrow_mut(|ring| ring.begin(now()));
-        let fetched = fetch(url).await.map_err(|words| log::warn(&format!("AUTH_JWKS_URL: {words}"))).ok();
-        KEYRING.with_borrow_mut(|ring| ring.finish(fetched, now()));
+        let ((done, fetched), url) = (oneshot::channel(), url.to_owned());
+        // It goes on when whoever caused it leaves: else they could keep others from fetching for a while.
+        context.wait_until(async move {
+            let set = fetch(&url).await.map_err(|words| log::warn(&format!("AUTH_JWKS_URL: {words}"))).ok();
+            KEYRING.with_borrow_mut(|ring| ring.finish(set, now()));
+            let _ = done.send(());
+        });
+        let _ = fetched.await;
         found = look_up();
     }
     match found {

@@ -413,7 +413,7 @@ fn a_preflight_is_told_what_a_page_may_send_and_read() {
     let document = Document::read();
     let mut documented = by_name(document.at("/components/responses/Methods/headers"));
     documented.retain(|name, _| !["allow", "cache-control"].contains(&&**name));
-    let sent = cors::headers("https://app.example.com").into_iter().chain(cors::preflight());
+    let sent = cors::headers("https://app.example.com").into_iter().chain(cors::preflight()).chain([cors::VARY]);
     let sent: BTreeMap<_, _> = sent.collect();
     assert!(documented.keys().eq(sent.keys()), "{documented:?}");
     for (name, value) in sent {

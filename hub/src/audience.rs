@@ -30,6 +30,8 @@ pub const FORGOTTEN_RETRY: Millis = 60_000;
 #[derive(Debug, Default)]
 pub(crate) struct Audience {
     viewers: HashMap<ViewerId, Viewer>,
+    /// How many of them are of each user.
+    users: HashMap<Rc<str>, usize>,
     /// When viewers whose stream is full are looked at again.
     behind_at: Option<Millis>,
     /// No viewer has been silent for a keep-alive before this.
@@ -103,7 +105,7 @@ impl Audience {
 
     /// How many viewers are of this user.
     pub(crate) fn count_of(&self, user: &str) -> usize {
-        self.viewers.values().filter(|viewer| viewer.visitor.user.as_deref() == Some(user)).count()
+        self.users.get(user).copied().unwrap_or_default()
     }
 
     /// What everyone was last told.
@@ -123,6 +125,9 @@ impl Audience {
     ) -> Output {
         let (told, retry_for) = (Conditions::default(), self.len() + 1);
         self.expire_at = [self.expire_at, visitor.until].into_iter().flatten().min();
+        if let Some(user) = &visitor.user {
+            *self.users.entry(user.clone()).or_default() += 1;
+        }
         self.viewers.insert(id, Viewer { visitor, shown, missed: false, told, retry_for, written_at: now });
         self.keep_alive_at.get_or_insert(now + keep_alive);
         if self.told != told {
@@ -155,7 +160,13 @@ impl Audience {
     }
 
     pub(crate) fn leave(&mut self, id: ViewerId) {
-        self.viewers.remove(&id);
+        let Some(user) = self.viewers.remove(&id).and_then(|viewer| viewer.visitor.user) else { return };
+        if let Some(count) = self.users.get_mut(&user) {
+            *count -= 1;
+            if *count == 0 {
+                self.users.remove(&user);
+            }
+        }
     }
 
     /// Shows viewers what they are missing: one event for all who stand at the same position. At the batch's end they
@@ -181,7 +192,7 @@ impl Audience {
             let let_go = if ended { to.clone() } else { Vec::new() };
             out.push(Output::Write { to, bytes });
             for id in let_go {
-                self.viewers.remove(&id);
+                self.leave(id);
                 out.push(Output::Close(id));
             }
         }
@@ -309,6 +320,7 @@ impl Audience {
     }
 
     fn drain(&mut self) -> Vec<ViewerId> {
+        self.users.clear();
         let mut ids: Vec<ViewerId> = self.viewers.drain().map(|(id, _)| id).collect();
         ids.sort_unstable();
         ids
@@ -348,9 +360,11 @@ impl Audience {
         if self.expire_at.is_none_or(|at| moment.now < at) {
             return;
         }
-        let has_expired = |_: &ViewerId, viewer: &mut Viewer| viewer.visitor.until.is_some_and(|at| moment.now >= at);
-        let mut ids: Vec<ViewerId> = self.viewers.extract_if(has_expired).map(|(id, _)| id).collect();
+        let has_expired = |viewer: &Viewer| viewer.visitor.until.is_some_and(|at| moment.now >= at);
+        let mut ids: Vec<ViewerId> =
+            self.viewers.iter().filter(|(_, viewer)| has_expired(viewer)).map(|(id, _)| *id).collect();
         ids.sort_unstable();
+        ids.iter().for_each(|id| self.leave(*id));
         counters.expired += ids.len() as u64;
         let to: Vec<ViewerId> = ids.iter().copied().filter(|id| (moment.can_take)(*id)).collect();
         counters.events += to.len() as u64;

@@ -209,6 +209,7 @@ impl Room {
     pub fn handle(&mut self, input: Input<'_>, now: Millis, can_take: &dyn Fn(ViewerId) -> bool) -> Vec<Output> {
         let mut turn = Turn { room: self, moment: Moment { now, can_take }, out: Vec::new() };
         turn.rest();
+        turn.expire();
         turn.take(input);
         turn.settle();
         turn.out
@@ -479,6 +480,12 @@ impl Turn<'_> {
         }
     }
 
+    /// Before anything else is shown.
+    fn expire(&mut self) {
+        let room = &mut *self.room;
+        room.audience.expire(self.moment, &mut room.counters, &mut self.out);
+    }
+
     fn sweep(&mut self) {
         (self.room.swept_at, self.room.sweep_at) = (self.moment.now, None);
         self.room.measuring = self.room.audience.len() >= MANY_VIEWERS;
@@ -528,7 +535,6 @@ impl Turn<'_> {
             self.sweep();
         }
         let room = &mut *self.room;
-        room.audience.expire(self.moment, &mut room.counters, &mut self.out);
         room.audience.lose_patience(now, &mut self.out);
         room.audience.keep_alive(room.config.keep_alive, self.moment, &mut room.rng, &mut self.out);
     }

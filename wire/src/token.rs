@@ -5,6 +5,8 @@
 //! those of RFC 8725: the algorithm decides which kind of key is tried, so that no public key ever checks an HMAC; and
 //! tokens and tickets are of different types, so that neither passes for the other.
 
+use std::fmt;
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
@@ -150,7 +152,7 @@ struct Payload {
 }
 
 /// A token that was read and whose signature was not checked yet.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Unverified {
     algorithm: Algorithm,
     key_id: Option<String>,
@@ -159,6 +161,16 @@ pub struct Unverified {
     signature: Vec<u8>,
     claims: Claims,
     not_before: Option<u64>,
+}
+
+impl fmt::Debug for Unverified {
+    /// Not the token itself: it may be a good one, and would be in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unverified")
+            .field("algorithm", &self.algorithm)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Unverified {
@@ -264,7 +276,7 @@ impl Claims {
     #[must_use]
     pub fn ticket(&self, batch: &BatchId, now: u64) -> Self {
         Self {
-            grant: self.grant.only(batch),
+            grant: self.grant.narrowed_to(batch),
             expires: self.streams_until().min(now + TICKET_LIFE),
             until: Some(self.streams_until()),
             issuer: self.issuer.clone(),

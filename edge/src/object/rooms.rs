@@ -3,11 +3,18 @@
 use std::rc::Rc;
 
 use hub::{Forgotten, Full, Held, Input, Output, Room, Source, Unanswered, ViewerId, Visitor};
-use wire::{BatchId, Position, Stored};
+use wire::{
+    BatchId, Position, Stored,
+    token::{Kind as TokenKind, TokenError},
+};
 use worker::{Request, Response, wasm_bindgen_futures::spawn_local};
 
 use super::{Object, upstream::Upstream};
-use crate::{access::Caller, clock::now, entry, log, panic, reply};
+use crate::{
+    access::{self, Caller},
+    clock::now,
+    entry, log, panic, reply,
+};
 
 impl Object {
     /// Opens a stream for a viewer, and a room if there is none.
@@ -19,6 +26,10 @@ impl Object {
         seen: Option<Position>,
         request: &Request,
     ) -> worker::Result<Response> {
+        // It may have expired while the batch was being read.
+        if caller.until().is_some_and(|until| now() >= until) {
+            return reply::problem(&access::refused(TokenKind::Access, TokenError::Expired));
+        }
         if let Some(full) = self.slot(batch, |slot| slot.room.as_ref()?.full(caller.user())) {
             return self.turn_away(batch, full);
         }

@@ -421,6 +421,15 @@ fn a_stream_ends_with_the_token_behind_it_and_the_others_go_on() {
 }
 
 #[test]
+fn nothing_more_is_shown_once_a_token_has_expired_however_late_the_room_is_woken() {
+    let mut room = live_room(3);
+    room.handle(came_as(11, None, Visitor { user: None, until: Some(5_000) }), 1_000, OPEN);
+    let out = room.handle(Input::Message(&news(3, 4, BatchStatus::Processing)), 6_000, OPEN);
+    assert!(written(&out, 1).contains("event: progress"));
+    assert!(written(&out, 11).contains("auth-expired") && !written(&out, 11).contains("progress"), "{out:?}");
+}
+
+#[test]
 fn a_standstill_is_doubted_and_an_end_that_was_never_published_is_seen() {
     let mut room = live_room(3);
     prove(&mut room, 3, 119_000);

@@ -47,7 +47,7 @@ impl Grant {
     }
 
     /// The same, for one batch alone.
-    pub(super) fn only(&self, batch: &BatchId) -> Self {
+    pub(super) fn narrowed_to(&self, batch: &BatchId) -> Self {
         let covered = self.is_for(batch) && self.batches.cover(batch);
         let batches = if covered { Batches::These(vec![batch.clone()]) } else { Batches::none() };
         // A ticket made of a ticket stays that one's.
@@ -126,10 +126,10 @@ mod tests {
     #[test]
     fn a_grant_for_one_batch_gives_no_more_than_it_was_made_of() {
         let grant = Grant { subject: Some("anna".into()), batches: Batches::These(vec![id("a")]), only: None };
-        let (a, b) = (grant.only(&id("a")), grant.only(&id("b")));
+        let (a, b) = (grant.narrowed_to(&id("a")), grant.narrowed_to(&id("b")));
         assert!(a.may_see(&id("a"), Some("bert")) && !a.may_see(&id("b"), Some("anna")));
         assert!(!b.may_see(&id("b"), Some("bert")) && b.may_see(&id("b"), Some("anna")));
-        let of_ticket = a.only(&id("b"));
+        let of_ticket = a.narrowed_to(&id("b"));
         assert!(!of_ticket.may_see(&id("b"), Some("anna")) && !of_ticket.may_see(&id("b"), None));
     }
 }

@@ -5,6 +5,9 @@ use serde::Deserialize;
 
 use crate::limits::{MAX_KEY_SET_BYTES, MAX_KEYS};
 
+/// Keys that are tried for one token.
+const MAX_CANDIDATES: usize = 4;
+
 /// The keys of a set that can check ES256; what else it holds is left out, as section 5 asks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeySet {
@@ -31,9 +34,6 @@ pub enum KeySetError {
     /// No JSON object with `keys`.
     #[error("the key set is no JSON object with a list of keys")]
     Malformed,
-    /// None that could check ES256.
-    #[error("the key set has no key for ES256 (kty EC, crv P-256)")]
-    NoKey,
 }
 
 #[derive(Deserialize)]
@@ -49,10 +49,10 @@ struct Jwk {
 }
 
 impl KeySet {
-    /// Reads a set.
+    /// Reads a set. One that holds nothing of use is empty: its issuer has taken all keys out.
     ///
     /// # Errors
-    /// [`KeySetError`]: it can't be read, or holds nothing of use.
+    /// [`KeySetError`]: it can't be read.
     pub fn parse(json: &[u8]) -> Result<Self, KeySetError> {
         #[derive(Deserialize)]
         struct Set {
@@ -62,16 +62,13 @@ impl KeySet {
             return Err(KeySetError::TooLarge);
         }
         let set: Set = serde_json::from_slice(json).map_err(|_| KeySetError::Malformed)?;
-        let keys = set.keys.into_iter().take(MAX_KEYS).filter_map(key).collect::<Vec<_>>();
-        if keys.is_empty() {
-            return Err(KeySetError::NoKey);
-        }
-        Ok(Self { keys })
+        Ok(Self { keys: set.keys.into_iter().filter_map(key).take(MAX_KEYS).collect() })
     }
 
-    /// The keys that a token with this `kid` may be signed with: those of the name, or without one, each.
+    /// The keys that a token with this `kid` may be signed with: those of the name, or without one, any. So few that a
+    /// token costs no more than a few checks.
     pub fn candidates(&self, id: Option<&str>) -> Vec<Key> {
-        self.keys.iter().filter(|key| id.is_none() || key.id.as_deref() == id).cloned().collect()
+        self.keys.iter().filter(|key| id.is_none() || key.id.as_deref() == id).take(MAX_CANDIDATES).cloned().collect()
     }
 }
 
@@ -108,6 +105,7 @@ pub(super) mod tests {
         assert_eq!(keys.candidates(Some("2")).len(), 1);
         assert_eq!(keys.candidates(Some("3")).len(), 0);
         assert_eq!(keys.candidates(None).len(), 2);
+        assert_eq!(set(&["1", "2", "3", "4", "5"]).candidates(None).len(), MAX_CANDIDATES);
         assert_eq!(keys.candidates(Some("1"))[0].x[..2], [0x7f, 0xcd]);
     }
 
@@ -123,7 +121,7 @@ pub(super) mod tests {
             "7",
         ];
         let json = format!(r#"{{"keys":[{}]}}"#, others.join(","));
-        assert_eq!(KeySet::parse(json.as_bytes()), Err(KeySetError::NoKey));
+        assert_eq!(KeySet::parse(json.as_bytes()), Ok(KeySet::default()), "its issuer has taken all keys out");
         let json = format!(r#"{{"keys":[{},{}]}}"#, others.join(","), jwk("good"));
         assert_eq!(KeySet::parse(json.as_bytes()).unwrap().candidates(None).len(), 1);
     }

@@ -18,6 +18,8 @@ pub struct Keyring {
     set: Option<(KeySet, u64)>,
     asked_at: Option<u64>,
     failed_at: Option<u64>,
+    /// It is being asked for.
+    asking: bool,
 }
 
 /// What to do with a token.
@@ -27,7 +29,7 @@ pub enum Lookup {
     Keys(Vec<Key>),
     /// Fetch the set: [`Keyring::begin`], [`Keyring::finish`], then look again.
     Fetch,
-    /// There is no set, and its issuer did not answer just now.
+    /// There is no set, or none with this key, and its issuer has not answered yet, or did not just now.
     Unavailable,
 }
 
@@ -43,16 +45,19 @@ impl Keyring {
         if due && self.asked_at.is_none_or(|at| now >= at + PAUSE) {
             return Lookup::Fetch;
         }
-        if now >= fetched_at + USABLE { Lookup::Unavailable } else { Lookup::Keys(keys) }
+        // Whether a key that is not here is nobody's is not known until its issuer has answered.
+        let unsure = keys.is_empty() && (self.asking || self.failed_at.is_some());
+        if unsure || now >= fetched_at + USABLE { Lookup::Unavailable } else { Lookup::Keys(keys) }
     }
 
     /// The set is being fetched; others go on with the one that is there.
     pub fn begin(&mut self, now: u64) {
-        self.asked_at = Some(now);
+        (self.asked_at, self.asking) = (Some(now), true);
     }
 
     /// The fetch has ended; `None`: without a set.
     pub fn finish(&mut self, fetched: Option<KeySet>, now: u64) {
+        self.asking = false;
         match fetched {
             Some(set) => (self.set, self.failed_at) = (Some((set, now)), None),
             None => self.failed_at = Some(now),
@@ -93,7 +98,8 @@ mod tests {
         assert_eq!(found(&ring, "2", PAUSE - 1), 0);
         assert_eq!(ring.look_up(Some("2"), PAUSE), Lookup::Fetch);
         ring.begin(PAUSE);
-        assert_eq!(found(&ring, "2", PAUSE), 0, "while it is being fetched");
+        assert_eq!(ring.look_up(Some("2"), PAUSE), Lookup::Unavailable, "while it is being fetched");
+        assert_eq!(found(&ring, "1", PAUSE), 1);
         ring.finish(Some(set(&["1", "2"])), PAUSE + 5);
         assert_eq!((found(&ring, "2", PAUSE + 5), found(&ring, "3", PAUSE + 5)), (1, 0));
     }
@@ -104,6 +110,7 @@ mod tests {
         ring.begin(FRESH);
         ring.finish(None, FRESH + 9);
         assert_eq!(found(&ring, "1", FRESH + 9), 1);
+        assert_eq!(ring.look_up(Some("2"), FRESH + 9), Lookup::Unavailable, "it may be the newest");
         assert_eq!(ring.look_up(Some("1"), FRESH + PAUSE), Lookup::Fetch);
         ring.begin(USABLE);
         ring.finish(None, USABLE);

@@ -203,7 +203,7 @@ async fn a_token_for_another_audience_or_by_another_issuer_is_refused() -> Resul
         let answer = read(&stack, &stack.mint(&claims)).await?;
         if words.is_empty() {
             assert_eq!(answer.status(), StatusCode::OK);
-            // Its tickets are our own.
+            // Its tickets name the same, so that no other deployment with the same secret takes them.
             let ticket = super::ticket(&stack, "b-anna", &stack.mint(&claims)).await?;
             stack::Viewer::open(&format!("{}?ticket={ticket}", stack.stream_url("b-anna"))).await?;
         } else {

@@ -71,7 +71,23 @@ async fn a_page_of_an_allowed_origin_reads_answers_and_refusals() -> Result<()> 
     let list = Client::new().get(format!("{}/api/projects/p/batches", stack.edge.url())).header("origin", APP);
     let passed = list.bearer_auth(stack.token("anna")).send().await?;
     assert_eq!(passed.status(), StatusCode::OK);
+    let embedded = Client::new().get(format!("{}/api/projects/p/batches", stack.edge.url()));
+    let embedded = embedded.bearer_auth(stack.token("anna")).send().await?;
+    assert!(header(&embedded, "vary").is_some_and(|vary| vary.contains("Origin")), "a cache keeps the two apart");
     assert_readable(&passed);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_another_site_embeds_opens_nothing() -> Result<()> {
+    let stack = closed().start().await?;
+    let _feed = Feed::start_of(&stack, "anna", "b-anna", 2).await?;
+    for path in ["", "/stream"] {
+        let image = ask(&stack, Method::GET, "b-anna", path).bearer_auth(stack.token("anna"));
+        let image = image.header("sec-fetch-mode", "no-cors").header("sec-fetch-site", "same-site");
+        refusal(image.send().await?, 403, "origin-not-allowed").await?;
+    }
+    assert_eq!(stack.redis_subscribers("b-anna").await?, 0);
     Ok(())
 }
 

@@ -107,6 +107,25 @@ async fn a_token_without_an_algorithm_is_refused() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_wrong_setting_is_named_without_a_secret_that_is_in_it() -> Result<()> {
+    let address = "rediss://default:hunter2-hunter2@eu.example.com:6379";
+    let stack = closed().edge_var("UPSTASH_REDIS_REST_URL", address).start().await?;
+    let said = refusal(ask(&stack, Method::GET, "b", "").send().await?, 500, "misconfigured").await?;
+    assert!(said.contains("UPSTASH_REDIS_REST_URL") && !said.contains("hunter2"), "{said}");
+    assert!(!stack.edge.log().contains("hunter2"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_method_that_is_none_of_ours_goes_no_further() -> Result<()> {
+    let stack = closed().start().await?;
+    let purge = Method::from_bytes(b"PURGE")?;
+    let answer = Client::new().request(purge, format!("{}/api/photos/upload", stack.edge.url())).send().await?;
+    refusal(answer, 405, "method-not-allowed").await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_secret_is_replaced_without_a_refusal() -> Result<()> {
     let (old, new) = ("old-secret-of-at-least-32-bytes-0", "new-secret-of-at-least-32-bytes-0");
     let both = format!("{new} {old}");
