@@ -9,7 +9,7 @@ use axum::{
     extract::FromRequestParts,
     http::{HeaderMap, HeaderValue, header, request::Parts},
 };
-use publisher::token::{Expected, Grant, Secrets, TokenError, Unverified, admit};
+use publisher::token::{Batches, Expected, Grant, Secrets, TokenError, Unverified, admit};
 use wire::{BatchId, limits::MAX_OWNER_BYTES, token::Algorithm};
 
 use crate::{
@@ -25,7 +25,7 @@ const USER_HEADER: &str = "x-user-id";
 /// Whose tokens are taken, and where they may stand.
 pub(crate) struct Access {
     secrets: Option<Secrets>,
-    issuer: Option<Issuer>,
+    issuer: Option<Arc<Issuer>>,
     expected: Expected,
     cookie: String,
     trusts_user_header: bool,
@@ -39,6 +39,22 @@ pub(crate) enum Caller {
     /// Someone who is believed without one (`TRUST_USER_HEADER`): the user that they say they are. `None`: may do
     /// anything.
     Developer(Option<String>),
+}
+
+/// The batches that a caller may see, as a query asks for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Visible<'a> {
+    /// Each one.
+    All,
+    /// Those that are theirs or named, and also those of nobody.
+    These {
+        /// Who owns theirs.
+        owner: Option<&'a str>,
+        /// Whether those of nobody are among them.
+        unowned: bool,
+        /// Those of a token's `batches`.
+        named: &'a [BatchId],
+    },
 }
 
 /// Why nobody was recognised.
@@ -67,7 +83,7 @@ impl Access {
     pub(crate) fn new(config: &Config) -> Result<Self, IssuerError> {
         let access = Self {
             secrets: config.auth_secret.clone(),
-            issuer: config.auth_jwks_url.clone().map(Issuer::new).transpose()?,
+            issuer: config.auth_jwks_url.clone().map(Issuer::new).transpose()?.map(Arc::new),
             expected: config.expected.clone(),
             cookie: config.auth_cookie.clone(),
             trusts_user_header: config.trust_user_header,
@@ -131,11 +147,39 @@ impl Caller {
         }
     }
 
+    /// All those of which [`Caller::may_see`] says so. A ticket, which nobody is let in by, lists nothing.
+    pub(crate) fn visible(&self) -> Visible<'_> {
+        match self {
+            Self::Bearer(Grant { only: Some(_), .. }) => Visible::These { owner: None, unowned: false, named: &[] },
+            Self::Bearer(Grant { batches: Batches::All, .. }) | Self::Developer(None) => Visible::All,
+            Self::Bearer(Grant { subject, batches: Batches::These(named), .. }) => {
+                Visible::These { owner: subject.as_deref(), unowned: false, named }
+            }
+            Self::Developer(Some(user)) => Visible::These { owner: Some(user), unowned: true, named: &[] },
+        }
+    }
+
     /// Whether they may change it: upload, retry, cancel.
     pub(crate) fn may_change(&self, batch: &BatchId, owner: Option<&str>) -> bool {
         match self {
             Self::Bearer(grant) => grant.may_change(batch, owner),
             Self::Developer(_) => self.is_believed_for(owner),
+        }
+    }
+
+    /// Whether there can be a batch that takes photos from them.
+    pub(crate) fn may_upload(&self) -> bool {
+        match self {
+            Self::Bearer(grant) => grant.subject.is_some() || grant.batches == Batches::All,
+            Self::Developer(_) => true,
+        }
+    }
+
+    /// The user that they are.
+    pub(crate) fn user(&self) -> Option<&str> {
+        match self {
+            Self::Bearer(grant) => grant.subject.as_deref(),
+            Self::Developer(user) => user.as_deref(),
         }
     }
 
@@ -145,8 +189,8 @@ impl Caller {
     /// 403: their token names no user, so that nobody but the bearer of a token for all could see it.
     pub(crate) fn owner(&self) -> Result<Option<&str>, AppError> {
         match self {
-            Self::Bearer(grant) => grant.subject.as_deref().map(Some).ok_or(AppError::NoUser),
-            Self::Developer(user) => Ok(user.as_deref()),
+            Self::Bearer(_) => self.user().map(Some).ok_or(AppError::NoUser),
+            Self::Developer(_) => Ok(self.user()),
         }
     }
 
@@ -208,7 +252,7 @@ fn named_user(headers: &HeaderMap) -> Result<Option<String>, AppError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use publisher::token::{Batches, Claims, mint};
+    use publisher::token::{Claims, mint};
 
     const SECRET: &str = "a-secret-for-tests-of-more-than-32-bytes";
 
@@ -309,6 +353,7 @@ mod tests {
         assert_eq!(caller.owner().unwrap(), Some("anna"));
         let nobody = Caller::Bearer(Grant { subject: None, ..anna() });
         assert!(matches!(nobody.owner(), Err(AppError::NoUser)));
+        assert!(caller.may_upload() && !nobody.may_upload());
     }
 
     #[test]

@@ -54,12 +54,15 @@ pub struct ConfigError {
 }
 
 impl Config {
-    /// Reads the settings through `lookup`: the environment's, or a map in tests. An empty value counts as unset.
+    /// Reads the settings through `lookup`: the environment's, or a map in tests. White space around a value is none of
+    /// it, and an empty one counts as unset.
     ///
     /// # Errors
     /// The first variable with a bad value.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let text = |name: &str, default: &str| value(&lookup, name).unwrap_or_else(|| default.to_owned());
+        let trust_user_header =
+            parsed(&lookup, "TRUST_USER_HEADER", "set true (development only) or false")?.unwrap_or(false);
         Ok(Self {
             listen: parsed(&lookup, "PHOTO_WORKER_LISTEN", "set an address and a port, 127.0.0.1:8090 say")?
                 .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8090))),
@@ -67,12 +70,11 @@ impl Config {
             database_url: database_url(&text("DATABASE_URL", "sqlite://photo-worker.db?mode=rwc"))?,
             photo_dir: text("PHOTO_DIR", "photos").into(),
             origin_token: value(&lookup, "ORIGIN_TOKEN"),
-            auth_secret: value(&lookup, "AUTH_SECRET").map(|text| secrets(&text)).transpose()?,
+            auth_secret: value(&lookup, "AUTH_SECRET").map(|text| secrets(&text, trust_user_header)).transpose()?,
             auth_jwks_url: value(&lookup, "AUTH_JWKS_URL").map(|url| jwks_url(&url)).transpose()?,
             expected: Expected { issuer: value(&lookup, "AUTH_ISSUER"), audience: value(&lookup, "AUTH_AUDIENCE") },
             auth_cookie: cookie(text("AUTH_COOKIE", "__Host-batchcast"))?,
-            trust_user_header: parsed(&lookup, "TRUST_USER_HEADER", "set true (development only) or false")?
-                .unwrap_or(false),
+            trust_user_header,
             key_prefix: text("KEY_PREFIX", ""),
             state_ttl: Duration::from_secs(at_least(&lookup, "STATE_TTL_SECS", 1, 86_400)?),
             coalesce: Duration::from_millis(at_least(&lookup, "COALESCE_MS", 0, 50)?),
@@ -84,7 +86,7 @@ impl Config {
 }
 
 fn value(lookup: &impl Fn(&str) -> Option<String>, name: &str) -> Option<String> {
-    lookup(name).filter(|value| !value.is_empty())
+    lookup(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
 }
 
 fn parsed<T: FromStr<Err: std::fmt::Display>>(
@@ -126,8 +128,18 @@ fn database_url(url: &str) -> Result<String, ConfigError> {
     })
 }
 
+/// What the secrets of the examples begin with. Everyone knows them.
+const OF_THE_EXAMPLES: &str = "development-";
+
 /// The value is not shown.
-fn secrets(text: &str) -> Result<Secrets, ConfigError> {
+fn secrets(text: &str, is_development: bool) -> Result<Secrets, ConfigError> {
+    if !is_development && text.split_whitespace().any(|secret| secret.starts_with(OF_THE_EXAMPLES)) {
+        return Err(ConfigError {
+            variable: "AUTH_SECRET",
+            problem: "is the example's".to_owned(),
+            fix: "make your own by `openssl rand -base64 32`, or set TRUST_USER_HEADER=true for development",
+        });
+    }
     Secrets::parse(text).map_err(|_| ConfigError {
         variable: "AUTH_SECRET",
         problem: "holds a secret of fewer than 32 bytes".to_owned(),
@@ -173,6 +185,29 @@ mod tests {
         Config::from_lookup(|name| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned()))
     }
 
+    const EXAMPLE: &str = "development-secret-of-at-least-32-bytes";
+
+    #[test]
+    fn the_examples_secret_is_taken_in_development() {
+        assert!(include_str!("../../.env.example").contains(&format!("AUTH_SECRET={EXAMPLE}\n")));
+        assert!(config(&[("AUTH_SECRET", EXAMPLE), ("TRUST_USER_HEADER", "true")]).unwrap().auth_secret.is_some());
+    }
+
+    #[test]
+    fn a_value_is_what_stands_between_white_space_and_nothing_else_is_cut() {
+        let url = "https://login.example.com/keys/";
+        let config = config(&[
+            ("ORIGIN_TOKEN", " t-1\n"),
+            ("AUTH_ISSUER", "https://login.example.com/\r\n"),
+            ("AUTH_JWKS_URL", &format!("{url}\n")),
+            ("AUTH_AUDIENCE", " \n"),
+        ])
+        .unwrap();
+        assert_eq!((config.origin_token.as_deref(), config.expected.audience), (Some("t-1"), None));
+        assert_eq!(config.expected.issuer.as_deref(), Some("https://login.example.com/"));
+        assert_eq!(config.auth_jwks_url.unwrap(), url);
+    }
+
     #[test]
     fn without_variables_the_defaults_hold() {
         let config = config(&[("ORIGIN_TOKEN", "")]).unwrap();
@@ -195,6 +230,8 @@ mod tests {
             ("DATABASE_URL", "postgres://user:secret@host/db"),
             ("AUTH_SECRET", "a secret in short words"),
             ("AUTH_SECRET", "secret-of-more-than-thirty-two-bytes secret"),
+            ("AUTH_SECRET", EXAMPLE),
+            ("AUTH_SECRET", &format!("secret-of-more-than-thirty-two-bytes {EXAMPLE}")),
             ("AUTH_JWKS_URL", "login.example.com/jwks.json"),
             ("AUTH_JWKS_URL", "file:///etc/secret"),
             ("AUTH_JWKS_URL", "https://user:secret@host/jwks.json"),

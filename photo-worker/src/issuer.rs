@@ -32,8 +32,8 @@ pub(crate) struct Issuer {
     url: Uri,
     client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
     ring: Mutex<Keyring>,
-    /// Held by whoever fetches: others who need what is being fetched wait here, and look again.
-    turn: tokio::sync::Mutex<()>,
+    /// Held by the fetch that is under way: others who need what it brings wait here, and look again.
+    turn: Arc<tokio::sync::Mutex<()>>,
     /// What the keyring counts its time from.
     started: Instant,
 }
@@ -65,7 +65,7 @@ impl Issuer {
             // The next question comes in minutes: no connection waits for it.
             client: Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector),
             ring: Mutex::default(),
-            turn: tokio::sync::Mutex::default(),
+            turn: Arc::default(),
             started: Instant::now(),
         })
     }
@@ -73,18 +73,25 @@ impl Issuer {
     /// The keys that may have signed a token with this `kid`; none: there is no such key.
     ///
     /// # Errors
-    /// [`Unavailable`]: there is no key set, and the issuer gives none.
-    pub(crate) async fn keys(&self, id: Option<&str>) -> Result<Vec<Key>, Unavailable> {
+    /// [`Unavailable`]: there is no key set, or none with this key, and the issuer gives none.
+    pub(crate) async fn keys(self: &Arc<Self>, id: Option<&str>) -> Result<Vec<Key>, Unavailable> {
         if let Lookup::Keys(keys) = self.look_up(id)
             && !keys.is_empty()
         {
             return Ok(keys);
         }
-        let _turn = self.turn.lock().await;
+        let turn = Arc::clone(&self.turn).lock_owned().await;
         if self.look_up(id) == Lookup::Fetch {
-            self.ring().begin(self.now());
-            let set = self.fetch().await;
-            self.ring().finish(set, self.now());
+            let issuer = Arc::clone(self);
+            // A task of its own, which has the turn: what was begun is finished, also when who asked has hung up.
+            let fetch = tokio::spawn(async move {
+                let _turn = turn;
+                issuer.ring().begin(issuer.now());
+                let set = issuer.fetch().await;
+                issuer.ring().finish(set, issuer.now());
+            });
+            // It fails where the service is being stopped: then there is no answer either.
+            fetch.await.map_err(|_| Unavailable)?;
         }
         match self.look_up(id) {
             Lookup::Keys(keys) => Ok(keys),
@@ -132,4 +139,30 @@ fn tls(url: &Uri) -> Result<ClientConfig, IssuerError> {
     }
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
     Ok(config.with_safe_default_protocol_versions()?.with_root_certificates(roots).with_no_client_auth())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{io::AsyncWriteExt as _, net::TcpListener};
+
+    use super::*;
+
+    /// The key of RFC 7515, appendix A.3.1.
+    const KEYS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"k-1",
+        "x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
+
+    #[tokio::test]
+    async fn a_fetch_ends_also_when_who_asked_has_hung_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let issuer = Arc::new(Issuer::new(url.parse().unwrap()).unwrap());
+        let mut asked = tokio::select! {
+            connection = listener.accept() => connection.unwrap().0,
+            keys = issuer.keys(Some("k-1")) => panic!("{keys:?}"),
+        };
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{KEYS}", KEYS.len());
+        let (keys, written) = tokio::join!(issuer.keys(Some("k-1")), asked.write_all(answer.as_bytes()));
+        written.unwrap();
+        assert_eq!(keys.unwrap().len(), 1, "who comes next waits for the same fetch");
+    }
 }

@@ -8,10 +8,17 @@ use axum::{
 use serde::Serialize;
 use wire::{BatchId, BatchStatus, IdError, PhotoId, limits::MAX_FILE_BYTES};
 
-use crate::{access::Refusal, db::DbError, issuer};
+use crate::{
+    access::Refusal,
+    db::DbError,
+    issuer,
+    upload::{MAX_UPLOADS_PER_USER, STANDSTILL},
+};
 
-/// When it makes sense to ask again after [`AppError::Unavailable`].
+/// When it makes sense to ask again after [`AppError::Unavailable`] and [`AppError::Busy`].
 const RETRY_AFTER_SECS: &str = "5";
+/// And after [`AppError::TooManyUploads`]: as at the edge.
+const RETRY_UPLOAD_AFTER_SECS: &str = "10";
 
 /// Why a request is not answered as asked.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +53,12 @@ pub(crate) enum AppError {
     NoUser,
     #[error("The keys that check tokens (AUTH_JWKS_URL) can't be had just now: try again.")]
     Unavailable,
+    #[error("More uploads are under way than are taken at the same time: try again.")]
+    Busy,
+    #[error("At most {MAX_UPLOADS_PER_USER} uploads of one user are taken at the same time: wait until one has ended.")]
+    TooManyUploads,
+    #[error("Nothing more of the upload came for {} s: send it again.", STANDSTILL.as_secs())]
+    TooSlow,
     #[error("There is nothing at this address.")]
     NoRoute,
     #[error("This address does not take that method.")]
@@ -74,7 +87,9 @@ impl AppError {
             }
             Self::Unauthorized(_) => (StatusCode::UNAUTHORIZED, "unauthorized", "Not allowed in"),
             Self::NoUser => (StatusCode::FORBIDDEN, "forbidden", "Not allowed"),
-            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Nothing answers"),
+            Self::Unavailable | Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Nothing answers"),
+            Self::TooManyUploads => (StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests"),
+            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "too-slow", "Too slow"),
             Self::NoRoute => (StatusCode::NOT_FOUND, "not-found", "Nothing at this address"),
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed"),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "A fault of ours"),
@@ -109,11 +124,13 @@ impl IntoResponse for AppError {
         let mut response = (status, Json(problem)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        match &self {
-            Self::Unauthorized(refusal) => drop(headers.insert(header::WWW_AUTHENTICATE, refusal.challenge())),
-            Self::Unavailable => drop(headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECS))),
-            _ => {}
-        }
+        let retry_after = |secs| (header::RETRY_AFTER, HeaderValue::from_static(secs));
+        headers.extend(match &self {
+            Self::Unauthorized(refusal) => Some((header::WWW_AUTHENTICATE, refusal.challenge())),
+            Self::Unavailable | Self::Busy => Some(retry_after(RETRY_AFTER_SECS)),
+            Self::TooManyUploads => Some(retry_after(RETRY_UPLOAD_AFTER_SECS)),
+            _ => None,
+        });
         response
     }
 }

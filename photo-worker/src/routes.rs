@@ -34,7 +34,7 @@ mod create;
 pub(crate) use create::check_name;
 
 /// Batches that a project's list shows.
-const LISTED_BATCHES: usize = 100;
+const LISTED_BATCHES: u32 = 100;
 
 /// All routes of the service. Whoever is behind one under `/api` is known before its body is read.
 pub(crate) fn router(app: Arc<App>) -> Router {
@@ -188,9 +188,13 @@ async fn thumbnail(State(app): State<Arc<App>>, caller: Caller, Id(photo): Id<Ph
     }
     match tokio::fs::read(app.files.thumbnail(&photo)).await {
         Ok(jpeg) => {
-            // A photo's file never changes, so neither does its thumbnail.
-            let headers =
-                [(header::CONTENT_TYPE, "image/jpeg"), (header::CACHE_CONTROL, "private, max-age=86400, immutable")];
+            let headers = [
+                (header::CONTENT_TYPE, "image/jpeg"),
+                // It never changes, but for longer than this a browser must not show it after its user has signed out;
+                // and not at all to someone else.
+                (header::CACHE_CONTROL, "private, max-age=3600"),
+                (header::VARY, "Authorization, Cookie"),
+            ];
             Ok((headers, jpeg).into_response())
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(AppError::NoThumbnail(photo)),
@@ -203,8 +207,7 @@ async fn batches_of_project(
     caller: Caller,
     Id(project): Id<BatchId>,
 ) -> Result<Json<serde_json::Value>, AppError> {
-    let visible = |batch: &BatchId, owner: Option<&str>| caller.may_see(batch, owner);
-    let batches = app.db.batches_of(project.as_str(), visible, LISTED_BATCHES).await?;
+    let batches = app.db.batches_of(project.as_str(), caller.visible(), LISTED_BATCHES).await?;
     Ok(Json(json!({ "projectId": project, "batches": batches })))
 }
 

@@ -24,6 +24,7 @@ use crate::{
     jobs::{self, Queue},
     metrics::Counters,
     routes,
+    upload::Slots,
 };
 
 /// How long requests and photos under way may take to end once the service was told to stop.
@@ -40,6 +41,7 @@ pub(crate) struct App {
     pub queue: Queue,
     pub publisher: Publisher,
     pub counters: Counters,
+    pub uploads: Slots,
     pub access: Access,
     pub origin_token: Option<String>,
     pub receive_timeout: Duration,
@@ -133,6 +135,7 @@ impl Service {
             queue: Queue::new(),
             publisher,
             counters: Counters::default(),
+            uploads: Slots::default(),
             access,
             origin_token: config.origin_token.clone(),
             receive_timeout: config.receive_timeout,

@@ -3,7 +3,9 @@
 //! The form's fields may come in any order. With `batchId` and `photoId` its one file becomes that declared photo's;
 //! without them the files become a batch of their own.
 
-use std::sync::Arc;
+mod slots;
+
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -30,6 +32,12 @@ use crate::{
     service::{App, now_ms},
 };
 
+pub(crate) use slots::{MAX_UPLOADS_PER_USER, Slots};
+
+/// How long nothing may come: of a connection that is alive, something does. Less than the minute after which the live
+/// page gives up itself, so that it hears why.
+pub(crate) const STANDSTILL: Duration = Duration::from_secs(30);
+
 /// Bytes of a text field: each is an id.
 const MAX_TEXT_BYTES: usize = 256;
 
@@ -51,10 +59,14 @@ pub(crate) async fn upload(
     headers: HeaderMap,
     form: Result<Multipart, MultipartRejection>,
 ) -> Result<Response, AppError> {
+    if !caller.may_upload() {
+        return Err(AppError::NoUser);
+    }
     check_length(&headers)?;
     let form = form.map_err(|rejection| {
         AppError::BadRequest(format!("An upload is multipart/form-data with a field file: {}", rejection.body_text()))
     })?;
+    let _slot = app.uploads.take(caller.user()).await?;
     let form = read(&app, form).await?;
     match (&form.batch, &form.photo) {
         (Some(batch), Some(photo)) => {
@@ -81,7 +93,7 @@ fn too_large() -> AppError {
 /// The whole form is read before anything is judged: an answer in mid-upload reaches few clients.
 async fn read(app: &App, mut multipart: Multipart) -> Result<Form, AppError> {
     let mut form = Form::default();
-    while let Some(mut field) = multipart.next_field().await.map_err(|e| broken(&e))? {
+    while let Some(mut field) = next(multipart.next_field()).await? {
         match field.name() {
             Some("projectId") => form.project = Some(text(&mut field).await?),
             Some("batchId") => form.batch = Some(text(&mut field).await?),
@@ -91,8 +103,8 @@ async fn read(app: &App, mut multipart: Multipart) -> Result<Form, AppError> {
                 return Err(AppError::BadRequest(words));
             }
             Some("file") => form.files.push(file(app, &mut field).await?),
-            // Unknown fields are ignored; the next call skips what is left of this one.
-            _ => {}
+            // Unknown fields are ignored, piece by piece: a long one does not stand still.
+            _ => while next(field.chunk()).await?.is_some() {},
         }
     }
     if form.files.is_empty() {
@@ -101,9 +113,15 @@ async fn read(app: &App, mut multipart: Multipart) -> Result<Form, AppError> {
     Ok(form)
 }
 
+/// What comes next of the body, unless nothing does.
+async fn next<T>(coming: impl Future<Output = Result<Option<T>, MultipartError>>) -> Result<Option<T>, AppError> {
+    let came = tokio::time::timeout(STANDSTILL, coming).await.map_err(|_| AppError::TooSlow)?;
+    came.map_err(|error| broken(&error))
+}
+
 async fn text(field: &mut Field<'_>) -> Result<String, AppError> {
     let mut bytes = Vec::new();
-    while let Some(chunk) = field.chunk().await.map_err(|e| broken(&e))? {
+    while let Some(chunk) = next(field.chunk()).await? {
         bytes.extend_from_slice(&chunk);
         if bytes.len() > MAX_TEXT_BYTES {
             return Err(AppError::BadRequest(format!("A text field has at most {MAX_TEXT_BYTES} bytes.")));
@@ -116,7 +134,7 @@ async fn file(app: &App, field: &mut Field<'_>) -> Result<(String, Incoming), Ap
     let name = field.file_name().unwrap_or("photo").to_owned();
     check_name(&name)?;
     let mut incoming = app.files.receive().await?;
-    while let Some(chunk) = field.chunk().await.map_err(|e| broken(&e))? {
+    while let Some(chunk) = next(field.chunk()).await? {
         if !incoming.write(&chunk).await? {
             return Err(AppError::file_too_large(&name));
         }
@@ -178,4 +196,19 @@ async fn new_batch(app: &App, form: Form, owner: Option<&str>) -> Result<Respons
     let ids: Vec<PhotoId> = photos.into_iter().map(|photo| photo.id).collect();
     ids.iter().for_each(|id| app.queue.push(id.clone()));
     Ok((StatusCode::CREATED, Json(BatchAnswer::new(batch, ids))).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_may_come_slowly_but_not_stand_still() {
+        let slow = async {
+            tokio::time::sleep(STANDSTILL - Duration::from_millis(1)).await;
+            Ok(Some(()))
+        };
+        assert!(matches!(next(slow).await, Ok(Some(()))));
+        assert!(matches!(next::<()>(std::future::pending()).await, Err(AppError::TooSlow)));
+    }
 }

@@ -1,11 +1,17 @@
 //! The rows: what one step changes, and what the publisher and the edge read of it.
 
-use publisher::ProgressSource as _;
+use publisher::{
+    ProgressSource as _,
+    token::{Batches, Grant},
+};
 use tempfile::TempDir;
 use wire::{BatchId, BatchState, BatchStatus, PhotoId, PhotoStatus, Position};
 
-use super::*;
-use crate::names;
+use super::{open::THESE, *};
+use crate::{
+    access::{Caller, Visible},
+    names,
+};
 
 async fn database() -> (Db, TempDir) {
     let dir = tempfile::tempdir().unwrap();
@@ -157,4 +163,59 @@ async fn every_read_is_one_consistent_snapshot() {
         db.finish(photo, Ok("{}"), 2_000).await.unwrap().unwrap();
     }
     tokio::time::timeout(Duration::from_secs(30), reading).await.expect("the reader sees the end").unwrap();
+}
+
+/// Batches of anna, of bert and of nobody, two of each in the projects `p` and `q`.
+async fn batches_of_several(db: &Db) -> Vec<(BatchId, Option<&'static str>)> {
+    let mut batches = Vec::new();
+    for project in ["p", "p", "q", "q"] {
+        for owner in [Some("anna"), Some("bert"), None] {
+            // Two at a time are made in the same millisecond.
+            let now = 1_000 + i64::try_from(batches.len() / 2).unwrap();
+            batches.push((db.create(project, owner, &[], now, 61_000).await.unwrap(), owner));
+        }
+    }
+    batches
+}
+
+#[tokio::test]
+async fn a_list_has_the_newest_of_exactly_those_that_may_be_seen() {
+    let (db, _dir) = database().await;
+    let batches = batches_of_several(&db).await;
+    let named = |ns: &[usize]| Batches::These(ns.iter().map(|n| batches[*n].0.clone()).collect());
+    let mut callers = vec![Caller::Developer(None)];
+    for subject in [None, Some("anna"), Some("bert"), Some("carl"), Some("")] {
+        let subject = subject.map(str::to_owned);
+        callers.extend(subject.clone().map(|user| Caller::Developer(Some(user))));
+        for batches in [Batches::All, Batches::none(), named(&[0]), named(&[1, 2, 3]), named(&[0, 1, 2, 6, 7, 8])] {
+            callers.push(Caller::Bearer(Grant { subject: subject.clone(), batches, only: None }));
+        }
+    }
+    for (caller, project) in callers.iter().flat_map(|caller| ["p", "q", "r"].map(|project| (caller, project))) {
+        let ids = async |visible, limit| -> Vec<BatchId> {
+            let listed = db.batches_of(project, visible, limit).await.unwrap();
+            listed.into_iter().map(|summary| summary.head.batch_id).collect()
+        };
+        let mut expected = ids(Visible::All, 100).await;
+        assert_eq!(expected.len(), if project == "r" { 0 } else { 6 });
+        let owner = |id: &BatchId| batches.iter().find(|(batch, _)| batch == id).and_then(|(_, owner)| *owner);
+        expected.retain(|id| caller.may_see(id, owner(id)));
+        assert_eq!(ids(caller.visible(), 100).await, expected, "{caller:?} in {project}");
+        expected.truncate(3);
+        assert_eq!(ids(caller.visible(), 3).await, expected, "{caller:?} in {project}");
+    }
+    let ticket = Grant { only: Some(batches[0].0.clone()), ..Grant::user("anna") };
+    assert!(db.batches_of("p", Caller::Bearer(ticket).visible(), 100).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn whoever_sees_little_walks_little() {
+    let (db, _dir) = database().await;
+    let plan: Vec<(i64, i64, i64, String)> =
+        sqlx::query_as(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {THESE}"))).fetch_all(&db.reads).await.unwrap();
+    let steps: Vec<&str> = plan.iter().map(|(.., step)| &**step).filter(|step| step.contains(" batches ")).collect();
+    let by = |start: &str| steps.iter().filter(|step| step.starts_with(start)).count();
+    let owners = by("SEARCH batches USING INDEX batches_of_owner (project_id=? AND owner=?)");
+    let named = by("SEARCH batches USING INDEX sqlite_autoindex_batches_1 (id=?)");
+    assert_eq!((owners, named, steps.len()), (2, 1, 3), "{plan:?}");
 }

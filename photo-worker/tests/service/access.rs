@@ -7,7 +7,7 @@ use publisher::token::{Batches, Grant, Secrets, mint};
 use reqwest::{Client, StatusCode, header, multipart::Form};
 use ring::hmac;
 use serde_json::{Value, json};
-use stack::GUARD;
+use stack::{GUARD, eventually};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -70,14 +70,16 @@ async fn listed(api: &Api) -> Vec<String> {
 
 /// Sends these bytes and nothing more, and waits for the beginning of an answer.
 async fn raw(world: &World, request: &str) -> String {
-    let exchange = async {
-        let mut stream = TcpStream::connect(world.service.address()).await.unwrap();
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = vec![0; 16 * 1024];
-        let read = stream.read(&mut answer).await.unwrap();
-        String::from_utf8(answer[..read].to_vec()).unwrap()
-    };
+    let exchange = exchange(world, request);
     tokio::time::timeout(GUARD, exchange).await.expect("an answer comes although the body does not")
+}
+
+async fn exchange(world: &World, request: &str) -> String {
+    let mut stream = TcpStream::connect(world.service.address()).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 16 * 1024];
+    let read = stream.read(&mut answer).await.unwrap();
+    String::from_utf8(answer[..read].to_vec()).unwrap()
 }
 
 fn announced(authorization: &str) -> String {
@@ -85,6 +87,12 @@ fn announced(authorization: &str) -> String {
         "POST /api/photos/upload HTTP/1.1\r\nhost: x\r\ncontent-type: multipart/form-data; boundary=b\r\n\
          content-length: 2000000000\r\n{authorization}\r\n"
     )
+}
+
+/// The first half of an upload of one file.
+fn begun(token: &str) -> String {
+    announced(&format!("authorization: Bearer {token}\r\n")).replace("2000000000", "2000")
+        + "--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.jpg\"\r\n\r\n..."
 }
 
 #[tokio::test]
@@ -225,16 +233,22 @@ async fn a_token_without_a_user_makes_no_batch() {
 async fn whom_a_batch_is_shown_to_sees_it_and_changes_nothing() {
     let world = closed().await;
     let (batch, photos) = world.user("anna").declare(&["a.jpg"]).await;
-    let guest = world.bearer(&token(shown(Batches::These(vec![batch.parse().unwrap()]))));
+    let shown = token(shown(Batches::These(vec![batch.parse().unwrap()])));
+    let guest = world.bearer(&shown);
     assert_eq!(listed(&guest).await, [&*batch]);
     assert_eq!(guest.get(&format!("/api/batches/{batch}")).await.0, StatusCode::OK);
     for verb in ["retry", "cancel"] {
         assert_eq!(guest.post(&format!("/api/batches/{batch}/{verb}"), "").await.0, StatusCode::NOT_FOUND);
     }
-    assert_eq!(guest.upload(&batch, &photos[0], picture(ImageFormat::Jpeg)).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(guest.upload(&batch, &photos[0], picture(ImageFormat::Jpeg)).await.0, StatusCode::FORBIDDEN);
+    let answer = raw(&world, &begun(&shown)).await;
+    assert!(answer.starts_with("HTTP/1.1 403 "), "no file is waited for that no batch would take: {answer}");
     world.user("anna").upload(&batch, &photos[0], picture(ImageFormat::Jpeg)).await;
     world.watched(&batch).await;
-    assert_eq!(guest.get(&format!("/api/photos/{}/thumbnail", photos[0])).await.0, StatusCode::OK);
+    let thumbnail = guest.http.get(guest.url(&format!("/api/photos/{}/thumbnail", photos[0]))).send().await.unwrap();
+    assert_eq!(thumbnail.status(), StatusCode::OK);
+    let [kept, varies] = ["cache-control", "vary"].map(|name| thumbnail.headers()[name].to_str().unwrap());
+    assert_eq!((kept, varies), ("private, max-age=3600", "Authorization, Cookie"));
 }
 
 #[tokio::test]
@@ -304,4 +318,35 @@ async fn an_upload_that_announces_too_much_is_refused_at_once() {
     let authorization = format!("authorization: Bearer {}\r\n", token(Grant::user("anna")));
     let answer = raw(&world, &announced(&authorization)).await;
     assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("512 MiB"), "{answer}");
+}
+
+#[tokio::test]
+async fn one_user_has_few_uploads_at_the_same_time_and_one_that_stands_still_is_given_up() {
+    let world = closed().await;
+    let half = begun(&token(Grant::user("anna")));
+    let standing = futures::future::join_all((0..8).map(|_| exchange(&world, &half)));
+    let upload = async |user: &str| {
+        let form = Form::new().part("file", file("a.jpg", picture(ImageFormat::Jpeg)));
+        let api = world.user(user);
+        api.http.post(api.url("/api/photos/upload")).multipart(form).send().await.unwrap()
+    };
+    let under_way = || std::fs::read_dir(world.dir.path().join("photos/incoming")).unwrap().count();
+    let time_passes = async {
+        let all = async || if under_way() == 8 { Ok(()) } else { Err(anyhow::anyhow!("{} began", under_way())) };
+        eventually(GUARD, all).await.unwrap();
+        let refused = upload("anna").await;
+        assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (429, &"10".parse().unwrap()));
+        let problem: Value = refused.json().await.unwrap();
+        assert_eq!(problem["type"], "urn:batchcast:problem:too-many-requests");
+        assert_eq!(upload("bert").await.status(), StatusCode::CREATED);
+        // The service runs on this test's own clock.
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(31)).await;
+        tokio::time::resume();
+    };
+    let (answers, ()) = tokio::join!(standing, time_passes);
+    for answer in answers {
+        assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("too-slow"), "{answer}");
+    }
+    assert_eq!(upload("anna").await.status(), StatusCode::CREATED);
 }
