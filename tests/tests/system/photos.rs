@@ -31,6 +31,8 @@ async fn a_text_file_among_photos_fails_alone_and_the_batch_ends_partial() -> Re
     let api = stack.api();
     let batch = api.create_batch("holiday", &declared).await?;
     let mut viewer = stack.view(&batch.batch_id).await?;
+    // Whoever comes before the first update has reached Redis is let in by the origin.
+    let asked = stack.origin_reads().await?;
     for ((name, bytes), photo) in files.iter().zip(&batch.photo_ids) {
         api.upload("holiday", &batch.batch_id, photo, name, bytes.clone()).await?;
     }
@@ -47,7 +49,7 @@ async fn a_text_file_among_photos_fails_alone_and_the_batch_ends_partial() -> Re
     assert_eq!((done["result"]["width"].as_u64(), done["result"]["height"].as_u64()), (Some(640), Some(480)));
     let thumbnail = api.get(done["result"]["thumbnail"].as_str().context("no thumbnail")?).await?;
     assert!(image::load_from_memory(&thumbnail.bytes().await?)?.width() <= 320);
-    assert_eq!(stack.origin_reads().await?, 0, "the edge caused no read of the database");
+    assert_eq!(stack.origin_reads().await?, asked, "the edge caused no read of the database");
     Ok(())
 }
 
