@@ -63,6 +63,9 @@ pub const MAX_KEY_SET_BYTES: usize = 64 * 1024;
 /// Keys of a key set that are looked at.
 pub const MAX_KEYS: usize = 32;
 
+/// Keys that are tried for one token: one that names none costs no more than a few checks.
+pub const MAX_CANDIDATE_KEYS: usize = 4;
+
 /// Bytes of an answer of Redis over HTTP: the largest state, each of its bytes escaped, with some room.
 pub const MAX_REPLY_BYTES: usize = 3 * MAX_STATE_BYTES;
 

@@ -3,10 +3,7 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
 
-use crate::limits::{MAX_KEY_SET_BYTES, MAX_KEYS};
-
-/// Keys that are tried for one token.
-const MAX_CANDIDATES: usize = 4;
+use crate::limits::{MAX_CANDIDATE_KEYS, MAX_KEY_SET_BYTES, MAX_KEYS};
 
 /// The keys of a set that can check ES256; what else it holds is left out, as section 5 asks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -68,7 +65,12 @@ impl KeySet {
     /// The keys that a token with this `kid` may be signed with: those of the name, or without one, any. So few that a
     /// token costs no more than a few checks.
     pub fn candidates(&self, id: Option<&str>) -> Vec<Key> {
-        self.keys.iter().filter(|key| id.is_none() || key.id.as_deref() == id).take(MAX_CANDIDATES).cloned().collect()
+        self.keys
+            .iter()
+            .filter(|key| id.is_none() || key.id.as_deref() == id)
+            .take(MAX_CANDIDATE_KEYS)
+            .cloned()
+            .collect()
     }
 }
 
@@ -105,7 +107,7 @@ pub(super) mod tests {
         assert_eq!(keys.candidates(Some("2")).len(), 1);
         assert_eq!(keys.candidates(Some("3")).len(), 0);
         assert_eq!(keys.candidates(None).len(), 2);
-        assert_eq!(set(&["1", "2", "3", "4", "5"]).candidates(None).len(), MAX_CANDIDATES);
+        assert_eq!(set(&["1", "2", "3", "4", "5"]).candidates(None).len(), MAX_CANDIDATE_KEYS);
         assert_eq!(keys.candidates(Some("1"))[0].x[..2], [0x7f, 0xcd]);
     }
 
