@@ -1,7 +1,7 @@
-//! A load of subscribers: many open streams, and when each event arrived on each.
+//! A load of viewers: many open streams, and when each event arrived on each.
 //!
-//! An event carries the time at which it was sent, in a form of fixed length. The readers look for that and not for the
-//! framing around it, which differs from server to server; so their own cost is the same for all.
+//! What arrives is looked through for marks of a fixed length and not for the framing around them, which differs from
+//! server to server; so the load's own cost is the same for all. What a mark is, a [`Reader`] knows.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -10,55 +10,59 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 /// The token of the waker, which ends the reading.
 const STOP: Token = Token(usize::MAX);
 
-/// Stands before the time.
-const MARK: &[u8] = b"\"sent\":";
-
-/// How many digits the time has: microseconds since the Unix epoch, until the year 2286.
-const DIGITS: usize = 16;
-
-/// An event with the present time, so many bytes long.
-pub(crate) fn event(bytes: usize) -> String {
-    let mut text = format!("{{\"sent\":{},\"padding\":\"", now_us());
-    text.extend(std::iter::repeat_n('x', bytes.saturating_sub(text.len() + 2)));
-    text + "\"}"
-}
-
-fn now_us() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64
-}
-
 /// Open streams, read by a thread of their own until they are dropped.
 pub(crate) struct Listeners {
     heard: Arc<AtomicU64>,
+    bytes: Arc<AtomicU64>,
     waker: Waker,
     thread: JoinHandle<Result<Vec<u64>>>,
 }
 
+/// What one stream's reader looks for.
+pub(crate) trait Reader: Send + 'static {
+    /// Looks through what has come by `now`, in microseconds since the Unix epoch. What may be the beginning of a mark is
+    /// left, and comes again.
+    fn take(&mut self, bytes: &[u8], now: u64) -> Result<Taken>;
+
+    /// How long each took, in microseconds.
+    fn into_times(self) -> Vec<u64>;
+}
+
 impl Listeners {
-    /// Opens so many, and returns when each has its head. The first `warm_up` events of each are heard and not timed.
-    pub(crate) fn open(address: SocketAddr, request: &str, count: usize, warm_up: usize) -> Result<Self> {
+    /// Opens so many, and returns when each has its head.
+    pub(crate) fn open<R: Reader>(
+        address: SocketAddr,
+        request: &str,
+        count: usize,
+        reader: impl Fn() -> R,
+    ) -> Result<Self> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), STOP)?;
         let mut listeners = Vec::with_capacity(count);
         for number in 0..count {
             let mut stream = TcpStream::from_std(open(address, request)?);
             poll.registry().register(&mut stream, Token(number), Interest::READABLE)?;
-            listeners.push(Listener { stream, kept: Vec::new(), times: Vec::new() });
+            listeners.push(Listener { stream, kept: Vec::new(), reader: reader() });
         }
-        let heard = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&heard);
+        let (heard, bytes) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let counters = (Arc::clone(&heard), Arc::clone(&bytes));
         let thread = std::thread::spawn(move || {
-            read_all(poll, &mut listeners, &counter)?;
-            Ok(listeners.into_iter().flat_map(|listener| listener.times.into_iter().skip(warm_up)).collect())
+            read_all(poll, &mut listeners, &counters.0, &counters.1)?;
+            Ok(listeners.into_iter().flat_map(|listener| listener.reader.into_times()).collect())
         });
-        Ok(Self { heard, waker, thread })
+        Ok(Self { heard, bytes, waker, thread })
+    }
+
+    /// How many bytes all together have read, after the heads.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// How many events all together have heard.
@@ -92,29 +96,33 @@ fn open(address: SocketAddr, request: &str) -> Result<std::net::TcpStream> {
     Ok(stream)
 }
 
-struct Listener {
+struct Listener<R> {
     stream: TcpStream,
-    /// The beginning of what may be an event.
+    /// The beginning of what may be a mark.
     kept: Vec<u8>,
-    /// How long each took, in microseconds.
-    times: Vec<u64>,
+    reader: R,
 }
 
-fn read_all(mut poll: Poll, listeners: &mut [Listener], heard: &AtomicU64) -> Result<()> {
+fn read_all<R: Reader>(
+    mut poll: Poll,
+    listeners: &mut [Listener<R>],
+    heard: &AtomicU64,
+    bytes: &AtomicU64,
+) -> Result<()> {
     let mut events = Events::with_capacity(listeners.len() + 1);
     let mut buffer = vec![0; 64 * 1024];
     loop {
         poll.poll(&mut events, None)?;
         for event in &events {
             let Some(listener) = listeners.get_mut(event.token().0) else { return Ok(()) };
-            heard.fetch_add(listener.read(&mut buffer)?, Ordering::Relaxed);
+            heard.fetch_add(listener.read(&mut buffer, bytes)?, Ordering::Relaxed);
         }
     }
 }
 
-impl Listener {
+impl<R: Reader> Listener<R> {
     /// Reads what there is; how many events it was.
-    fn read(&mut self, buffer: &mut [u8]) -> Result<u64> {
+    fn read(&mut self, buffer: &mut [u8], bytes: &AtomicU64) -> Result<u64> {
         let mut events = 0;
         loop {
             let read = match self.stream.read(buffer) {
@@ -122,9 +130,9 @@ impl Listener {
                 read => read?,
             };
             ensure!(read > 0, "a stream ended by itself");
-            let now = now_us();
+            bytes.fetch_add(read as u64, Ordering::Relaxed);
             self.kept.extend_from_slice(&buffer[..read]);
-            let taken = take_times(&self.kept, |sent| self.times.push(now.saturating_sub(sent)))?;
+            let taken = self.reader.take(&self.kept, now_us())?;
             events += taken.events;
             self.kept.drain(..taken.bytes);
             if read < buffer.len() {
@@ -136,45 +144,14 @@ impl Listener {
 
 /// What was dealt with.
 #[derive(Debug, PartialEq, Eq)]
-struct Taken {
-    events: u64,
-    bytes: usize,
+pub(crate) struct Taken {
+    /// Marks that count.
+    pub(crate) events: u64,
+    /// Bytes that need not come again.
+    pub(crate) bytes: usize,
 }
 
-/// Finds the times in `bytes`. What may be the beginning of one is left.
-fn take_times(bytes: &[u8], mut found: impl FnMut(u64)) -> Result<Taken> {
-    let (mut events, mut from) = (0, 0);
-    while let Some(at) = bytes[from..].windows(MARK.len()).position(|part| part == MARK) {
-        let begin = from + at + MARK.len();
-        let Some(digits) = bytes.get(begin..begin + DIGITS) else {
-            return Ok(Taken { events, bytes: from + at });
-        };
-        found(std::str::from_utf8(digits)?.parse().context("the time is not a number")?);
-        (events, from) = (events + 1, begin + DIGITS);
-    }
-    Ok(Taken { events, bytes: from.max(bytes.len().saturating_sub(MARK.len() - 1)) })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_found_in_any_cut() {
-        let text = format!("data: {}\n\ndata: {}\n\n", event(200), event(60));
-        for cut in 0..text.len() {
-            let (mut count, mut rest) = (0, Vec::new());
-            for part in [&text.as_bytes()[..cut], &text.as_bytes()[cut..]] {
-                rest.extend_from_slice(part);
-                let taken = take_times(&rest, |_| count += 1).unwrap();
-                rest.drain(..taken.bytes);
-            }
-            assert_eq!(count, 2, "cut at {cut}");
-        }
-    }
-
-    #[test]
-    fn an_event_has_the_length_that_was_asked_for() {
-        assert_eq!(event(300).len(), 300);
-    }
+/// The present time, in microseconds since the Unix epoch.
+pub(crate) fn now_us() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64
 }

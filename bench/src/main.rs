@@ -5,7 +5,10 @@
 //!
 //! Everything runs on loopback, is bounded in number and time, and is stopped when its scenario ends.
 
+mod app;
 mod listeners;
+mod marks;
+mod node_peer;
 mod peers;
 mod report;
 mod requests;

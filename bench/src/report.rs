@@ -96,6 +96,7 @@ pub(crate) fn document(scenarios: &[Scenario]) -> String {
     for (name, value) in machine::facts().into_iter().chain(peers) {
         text.push_str(&format!("- {name}: {value}\n"));
     }
+    text.push_str("- peers in Node, with their versions and what was changed of their defaults: [peers/README.md](peers/README.md)\n");
     for scenario in scenarios {
         text.push_str(&format!("\n## {}\n\n{}\n\n{}", scenario.name, scenario.about, table(scenario)));
     }

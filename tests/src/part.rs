@@ -21,6 +21,8 @@ pub(crate) enum Health {
     Ping,
     /// `GET` of this address succeeds.
     Http(String),
+    /// It has said so, and that is all.
+    Said,
 }
 
 /// A program of the stack with its address. Made by the functions of this crate named after the parts, started by
@@ -52,6 +54,18 @@ impl Part {
             log: dir.join(format!("{name}.log")),
             process: None,
         }
+    }
+
+    /// Takes it for ready when it has printed this.
+    #[must_use]
+    pub fn ready_when_it_says(mut self, words: &'static str) -> Self {
+        (self.says, self.health) = (words, Health::Said);
+        self
+    }
+
+    /// Sets an environment variable, for every start from now on.
+    pub fn env(&mut self, name: &str, value: &str) {
+        self.program.env.insert(name.to_owned(), value.to_owned());
     }
 
     /// The address, without a slash at its end.
@@ -88,6 +102,7 @@ impl Part {
                 let status = reqwest::get(url).await?.status();
                 ensure!(status.is_success(), "{url} answers {status}");
             }
+            Health::Said => {}
         }
         Ok(())
     }

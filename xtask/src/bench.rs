@@ -6,12 +6,13 @@ use anyhow::{Context as _, Result};
 use stack::workspace;
 
 use crate::command::{command, run};
-use crate::setup;
+use crate::{artifacts, setup};
 
 /// Builds what is measured as it is deployed, and runs the scenarios that `args` name, or all.
 pub(crate) fn run_scenarios(args: &[String]) -> Result<ExitCode> {
-    setup::to_bench()?;
-    run(command("cargo").args(["build", "--release", "-p", "batchcast-gateway", "-p", "batchcast-bench"]))?;
+    artifacts::worker(&setup::to_bench()?)?;
+    let packages = ["batchcast-gateway", "batchcast-photo-worker", "batchcast-bench"].map(|name| ["-p", name]);
+    run(command("cargo").args(["build", "--release"]).args(packages.as_flattened()))?;
     let release = workspace::target_dir().join("release");
     let mut bench = command(release.join("batchcast-bench"));
     bench.args(args).env("BATCHCAST_BIN_DIR", &release);

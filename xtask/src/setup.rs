@@ -31,10 +31,10 @@ pub(crate) fn to_run() -> Result<WasmTools> {
     to_build()
 }
 
-/// What `bench` needs: Redis, and what is measured beside us.
-pub(crate) fn to_bench() -> Result<()> {
-    system_programs::ensure_redis()?;
-    system_programs::ensure_peers()
+/// What `bench` needs: all of that, and what is measured beside us.
+pub(crate) fn to_bench() -> Result<WasmTools> {
+    system_programs::ensure_peers()?;
+    to_run()
 }
 
 /// What `test` needs: all of that, a browser, and the tools that check the code.

@@ -31,6 +31,7 @@ pub(crate) fn run_steps(system_tests: &[String]) -> Result<()> {
         steps.run("documentation of the Worker", || run(&mut worker_documentation()))?;
     }
     steps.run("build of the Worker", || artifacts::worker(&tools))?;
+    steps.run("size of the Worker", artifacts::check_worker_size)?;
     steps.run("build of the live page", artifacts::page)?;
     if system_tests.is_empty() {
         steps.run("types of the live page", || run(&mut npm_run("check:client")?))?;

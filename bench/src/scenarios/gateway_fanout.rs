@@ -6,7 +6,8 @@ use anyhow::{Context, Result, ensure};
 use stack::{GUARD, Part, RedisServer, eventually};
 
 use super::{AUTHORIZATION, start_gateway};
-use crate::listeners::{Listeners, event};
+use crate::listeners::Listeners;
+use crate::marks::{Times, timed_event};
 use crate::report::{Bar, Figure, Limit, Scenario};
 use crate::requests::Connection;
 use crate::sample::{Sample, percentile};
@@ -90,7 +91,7 @@ impl Measured {
         let address = server.url().strip_prefix("http://").context("no http address")?.parse()?;
         let mut publisher = Publisher { connection: Connection::open(address).await?, head: publish.to_owned() };
         let empty = server.resident_bytes()?;
-        let listeners = Listeners::open(address, subscribe, SUBSCRIBERS, WARM_UP)?;
+        let listeners = Listeners::open(address, subscribe, SUBSCRIBERS, || Times::new(WARM_UP))?;
         let idle = server.resident_bytes()?;
 
         publisher.publish(WARM_UP as u32).await?;
@@ -143,7 +144,7 @@ impl Publisher {
         let begun = Instant::now();
         for number in 0..events {
             tokio::time::sleep_until((begun + Duration::from_secs(1) * number / EVENTS_A_SECOND).into()).await;
-            let body = event(EVENT_BYTES);
+            let body = timed_event(EVENT_BYTES);
             let request = format!("{}content-length: {}\r\n\r\n{body}", self.head, body.len());
             self.connection.ask(request.as_bytes()).await?;
         }

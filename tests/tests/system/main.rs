@@ -7,6 +7,7 @@ mod access;
 mod bad_input;
 mod bare;
 mod browser;
+mod budgets;
 mod feed;
 mod openapi;
 mod operation;

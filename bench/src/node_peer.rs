@@ -1,0 +1,75 @@
+//! The peers that are Node programs (`bench/peers`): a server that viewers are connected to, and a worker that puts each
+//! change through as an application would.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::json;
+use stack::{Part, ports, workspace};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+/// What a peer's programs find their surroundings by.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) dir: &'a Path,
+    pub(crate) redis_url: &'a str,
+    pub(crate) gateway_url: &'a str,
+    pub(crate) gateway_token: &'a str,
+}
+
+impl Surroundings<'_> {
+    fn variables(&self) -> [(&'static str, String); 4] {
+        [
+            ("REDIS_URL", self.redis_url.to_owned()),
+            ("GATEWAY_URL", self.gateway_url.to_owned()),
+            ("GATEWAY_TOKEN", self.gateway_token.to_owned()),
+            ("DATABASE", self.dir.join("peer.db").display().to_string()),
+        ]
+    }
+}
+
+fn script(peer: &str, program: &str) -> String {
+    workspace::root().join("bench/peers").join(peer).join(program).display().to_string()
+}
+
+/// The server of a peer, running.
+pub(crate) async fn server(peer: &'static str, around: &Surroundings<'_>) -> Result<Part> {
+    let (port, args) = (ports::free()?, ["--disable-warning=ExperimentalWarning", &*script(peer, "server.mjs")]);
+    let url = format!("http://127.0.0.1:{port}");
+    let part = Part::foreign(peer, url, String::new(), workspace::node()?, &args, around.dir);
+    let mut part = part.ready_when_it_says("listening on http://");
+    part.env("PORT", &port.to_string());
+    around.variables().iter().for_each(|(name, value)| part.env(name, value));
+    part.start().await?;
+    Ok(part)
+}
+
+/// The worker of a peer, running; killed on drop.
+pub(crate) struct Worker {
+    stdin: ChildStdin,
+    answers: Lines<BufReader<ChildStdout>>,
+    _child: Child,
+}
+
+impl Worker {
+    pub(crate) fn start(peer: &str, around: &Surroundings<'_>) -> Result<Self> {
+        let mut command = Command::new(workspace::node()?);
+        command.args(["--disable-warning=ExperimentalWarning", &*script(peer, "worker.mjs")]);
+        command.envs(around.variables()).current_dir(workspace::root()).kill_on_drop(true);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let stdin = child.stdin.take().context("no stdin")?;
+        let answers = BufReader::new(child.stdout.take().context("no stdout")?).lines();
+        Ok(Self { stdin, answers, _child: child })
+    }
+
+    /// Puts a change through: the whole state, of which this photo has changed.
+    pub(crate) async fn publish(&mut self, batch: &str, at: u64, state: &str, changed: &str) -> Result<()> {
+        let line =
+            format!("{{\"batch\":{},\"at\":{at},\"state\":{state},\"changed\":{}}}\n", json!(batch), json!([changed]));
+        self.stdin.write_all(line.as_bytes()).await?;
+        let answer = self.answers.next_line().await?.context("the worker has ended")?;
+        ensure!(answer.contains("\"published\":"), "the worker says {answer}");
+        Ok(())
+    }
+}
