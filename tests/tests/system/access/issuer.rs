@@ -178,6 +178,16 @@ async fn a_public_key_checks_no_hmac() -> Result<()> {
 }
 
 #[tokio::test]
+async fn without_a_secret_there_are_no_tickets() -> Result<()> {
+    let key = Key::new("k")?;
+    let issuer = Server::start(Duration::ZERO, 200, &key_set(&[&key])).await?;
+    let stack = closed().edge_var("AUTH_JWKS_URL", &issuer.url()).edge_var("AUTH_SECRET", "").start().await?;
+    let asked = ask(&stack, Method::POST, "b-anna", "/ticket").bearer_auth(key.token("anna")?).send().await?;
+    assert!(refusal(asked, 501, "tickets-unavailable").await?.contains("AUTH_SECRET"));
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_issuer_that_does_not_answer_is_no_reason_to_give_up() -> Result<()> {
     let key = Key::new("k")?;
     let issuer = Server::start(Duration::ZERO, 500, "").await?;
