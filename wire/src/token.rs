@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BatchId,
-    limits::{MAX_INTEGER, MAX_OWNER_BYTES, MAX_TOKEN_BYTES},
+    limits::{MAX_OWNER_BYTES, MAX_TOKEN_BYTES},
 };
 
 mod grant;
@@ -46,6 +46,10 @@ pub enum Kind {
     /// Opens the stream of one batch for [`TICKET_LIFE`]. May stand in a URL.
     Ticket,
 }
+
+/// The latest time that is taken, in seconds: the end of the year 9999, where RFC 3339 ends. Much later ones would be
+/// rounded, for JSON's numbers are read as floats.
+const LATEST: f64 = 253_402_300_799.0;
 
 const TICKET_TYPE: &str = "ticket+jwt";
 
@@ -366,8 +370,8 @@ fn json<T: for<'a> Deserialize<'a>>(part: &str, what: &'static str) -> Result<T,
 /// A NumericDate in milliseconds.
 fn millis(date: &serde_json::Number) -> Result<u64, TokenError> {
     let secs = date.as_f64().unwrap_or(-1.0);
-    if !(0.0..=(MAX_INTEGER / 1_000) as f64).contains(&secs) {
-        return Err(TokenError::Claim("a time in it is no number of seconds since 1970"));
+    if !(0.0..=LATEST).contains(&secs) {
+        return Err(TokenError::Claim("a time in it is no number of seconds since 1970, or after the year 9999"));
     }
     Ok((secs * 1_000.0).round() as u64)
 }

@@ -60,7 +60,7 @@ fn times_count() {
     assert_eq!(admit(&hs256(r#"{"sub":"a","exp":1795389030}"#)), Err(TokenError::Expired));
     assert!(admit(&hs256(r#"{"sub":"a","exp":1795389030.001}"#)).is_ok());
     assert!(matches!(admit(&hs256(r#"{"sub":"a"}"#)), Err(TokenError::Claim(words)) if words.contains("exp")));
-    for bad in ["-1", "1e300", "\"soon\"", "null"] {
+    for bad in ["-1", "1e300", "253402300800", "\"soon\"", "null"] {
         assert!(admit(&hs256(&format!(r#"{{"sub":"a","exp":{bad}}}"#))).is_err(), "{bad}");
     }
     assert!(admit(&hs256(r#"{"sub":"a","exp":9999999999,"nbf":1795389090}"#)).is_ok());
@@ -161,7 +161,7 @@ fn any_claims() -> impl Strategy<Value = Claims> {
         prop::collection::vec("[A-Za-z0-9_-]{1,64}".prop_map(|text| id(&text)), 0..4).prop_map(Batches::These),
     ];
     let texts = ("[^\\p{Cc}]{1,40}", prop::option::of(".{0,20}"), prop::collection::vec(".{0,20}", 0..3));
-    (batches, texts, 0..MAX_INTEGER / 1_000, any::<bool>()).prop_map(|(batches, texts, millis, ticket)| {
+    (batches, texts, 0..253_402_300_799_000_u64, any::<bool>()).prop_map(|(batches, texts, millis, ticket)| {
         let (subject, issuer, audience) = texts;
         let only = ticket.then(|| id("b-1"));
         let until = ticket.then_some(millis);
