@@ -247,7 +247,8 @@ impl Changer {
     async fn change_all(&mut self, numbers: Range<usize>, sent: &Sent) -> Result<()> {
         let begun = Instant::now();
         for (nth, number) in numbers.enumerate() {
-            let at = begun + Duration::from_secs(1) * u32::try_from(nth)? / CHANGES_A_SECOND;
+            // The first one, too, an interval after what was before: else it would be coalesced with that.
+            let at = begun + Duration::from_secs(1) * u32::try_from(nth + 1)? / CHANGES_A_SECOND;
             tokio::time::sleep_until(at.into()).await;
             self.change(number, sent).await?;
         }
