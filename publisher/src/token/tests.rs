@@ -1,3 +1,5 @@
+//! Signatures: the vectors of RFC 7515, what is refused, and both ways against another library.
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken as jwt;
 use ring::{

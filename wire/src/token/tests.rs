@@ -1,3 +1,5 @@
+//! What a token may say and what it may not, rule by rule, and properties over any claims.
+
 use proptest::prelude::*;
 
 use super::*;
