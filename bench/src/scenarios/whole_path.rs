@@ -121,7 +121,8 @@ fn about(class: Class, viewers: usize, secs: u64) -> String {
     format!(
         "{viewers} viewers of one batch of {PHOTOS} photos, read by one thread; {CHANGES_A_SECOND} changes a second for \
          {secs} s, each of one photo. {path} Times are from before the commit until a viewer has read the change, each \
-         change once. Changes that were not seen {} s after the last count as never seen.",
+         change once. Changes are far enough apart that none waits for the publisher to coalesce it with the one before. \
+         Changes that were not seen {} s after the last count as never seen.",
         DRAIN.as_secs()
     )
 }
