@@ -200,15 +200,7 @@ async fn a_batch_belongs_to_the_user_of_the_token_whatever_else_is_said() {
         let response = hers.http.get(hers.url(&format!("/api/batches/{batch}"))).send().await.unwrap();
         assert_eq!((response.status(), response.headers().get("batchcast-owner")), (StatusCode::OK, None));
         let owner = async || world.redis.run::<String>(&["HGET", &format!("batch:progress:{batch}"), "owner"]).await;
-        let told = tokio::time::timeout(GUARD, async {
-            loop {
-                match owner().await {
-                    Ok(owner) => return owner,
-                    Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
-                }
-            }
-        });
-        assert_eq!(told.await.expect("it is published"), "anna");
+        assert_eq!(eventually(GUARD, owner).await.expect("it is published"), "anna");
     }
 }
 
