@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
 use mio::net::TcpStream;
@@ -18,11 +18,19 @@ use mio::{Events, Interest, Poll, Token, Waker};
 const STOP: Token = Token(usize::MAX);
 
 /// Open streams, read by a thread of their own until they are dropped.
-pub(crate) struct Listeners {
-    heard: Arc<AtomicU64>,
-    bytes: Arc<AtomicU64>,
+pub(crate) struct Listeners<R> {
+    count: usize,
+    counters: Arc<Counters>,
     waker: Waker,
-    thread: JoinHandle<Result<Vec<u64>>>,
+    thread: JoinHandle<Result<Vec<R>>>,
+}
+
+/// What all together have come to.
+#[derive(Default)]
+struct Counters {
+    events: AtomicU64,
+    bytes: AtomicU64,
+    ended: AtomicU64,
 }
 
 /// What one stream's reader looks for.
@@ -30,19 +38,11 @@ pub(crate) trait Reader: Send + 'static {
     /// Looks through what has come by `now`, in microseconds since the Unix epoch. What may be the beginning of a mark is
     /// left, and comes again.
     fn take(&mut self, bytes: &[u8], now: u64) -> Result<Taken>;
-
-    /// How long each took, in microseconds.
-    fn into_times(self) -> Vec<u64>;
 }
 
-impl Listeners {
+impl<R: Reader> Listeners<R> {
     /// Opens so many, and returns when each has its head.
-    pub(crate) fn open<R: Reader>(
-        address: SocketAddr,
-        request: &str,
-        count: usize,
-        reader: impl Fn() -> R,
-    ) -> Result<Self> {
+    pub(crate) fn open(address: SocketAddr, request: &str, count: usize, reader: impl Fn() -> R) -> Result<Self> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), STOP)?;
         let mut listeners = Vec::with_capacity(count);
@@ -51,27 +51,44 @@ impl Listeners {
             poll.registry().register(&mut stream, Token(number), Interest::READABLE)?;
             listeners.push(Listener { stream, kept: Vec::new(), reader: reader() });
         }
-        let (heard, bytes) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-        let counters = (Arc::clone(&heard), Arc::clone(&bytes));
+        let counters = Arc::new(Counters::default());
+        let shared = Arc::clone(&counters);
         let thread = std::thread::spawn(move || {
-            read_all(poll, &mut listeners, &counters.0, &counters.1)?;
-            Ok(listeners.into_iter().flat_map(|listener| listener.reader.into_times()).collect())
+            read_all(poll, &mut listeners, &shared)?;
+            Ok(listeners.into_iter().map(|listener| listener.reader).collect())
         });
-        Ok(Self { heard, bytes, waker, thread })
+        Ok(Self { count, counters, waker, thread })
     }
 
     /// How many bytes all together have read, after the heads.
     pub(crate) fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
+        self.counters.bytes.load(Ordering::Relaxed)
     }
 
     /// How many events all together have heard.
     pub(crate) fn heard(&self) -> u64 {
-        self.heard.load(Ordering::Relaxed)
+        self.counters.events.load(Ordering::Relaxed)
     }
 
-    /// Closes all; how long each event took to each listener, in microseconds.
-    pub(crate) fn close(self) -> Result<Vec<u64>> {
+    /// How many streams have ended by themselves.
+    pub(crate) fn ended(&self) -> u64 {
+        self.counters.ended.load(Ordering::Relaxed)
+    }
+
+    /// Waits until each has heard `events`, or `patience` is over: whether all have.
+    pub(crate) async fn all_heard(&self, events: usize, patience: Duration) -> bool {
+        let until = Instant::now() + patience;
+        while self.heard() < (events * self.count) as u64 {
+            if Instant::now() >= until {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        true
+    }
+
+    /// Closes all; what each reader has found.
+    pub(crate) fn close(self) -> Result<Vec<R>> {
         // A thread that has failed is not there to be woken; joining it tells why.
         let _ = self.waker.wake();
         self.thread.join().map_err(|_| anyhow::anyhow!("the listeners panicked"))?
@@ -103,40 +120,45 @@ struct Listener<R> {
     reader: R,
 }
 
-fn read_all<R: Reader>(
-    mut poll: Poll,
-    listeners: &mut [Listener<R>],
-    heard: &AtomicU64,
-    bytes: &AtomicU64,
-) -> Result<()> {
+fn read_all<R: Reader>(mut poll: Poll, listeners: &mut [Listener<R>], counters: &Counters) -> Result<()> {
     let mut events = Events::with_capacity(listeners.len() + 1);
     let mut buffer = vec![0; 64 * 1024];
     loop {
         poll.poll(&mut events, None)?;
         for event in &events {
             let Some(listener) = listeners.get_mut(event.token().0) else { return Ok(()) };
-            heard.fetch_add(listener.read(&mut buffer, bytes)?, Ordering::Relaxed);
+            if listener.read(&mut buffer, counters)? == Stream::Ended {
+                counters.ended.fetch_add(1, Ordering::Relaxed);
+                poll.registry().deregister(&mut listener.stream)?;
+            }
         }
     }
 }
 
+/// Whether more may come.
+#[derive(PartialEq, Eq)]
+enum Stream {
+    Open,
+    Ended,
+}
+
 impl<R: Reader> Listener<R> {
-    /// Reads what there is; how many events it was.
-    fn read(&mut self, buffer: &mut [u8], bytes: &AtomicU64) -> Result<u64> {
-        let mut events = 0;
+    /// Reads what there is.
+    fn read(&mut self, buffer: &mut [u8], counters: &Counters) -> Result<Stream> {
         loop {
             let read = match self.stream.read(buffer) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(events),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Stream::Open),
+                Ok(0) => return Ok(Stream::Ended),
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(Stream::Ended),
                 read => read?,
             };
-            ensure!(read > 0, "a stream ended by itself");
-            bytes.fetch_add(read as u64, Ordering::Relaxed);
+            counters.bytes.fetch_add(read as u64, Ordering::Relaxed);
             self.kept.extend_from_slice(&buffer[..read]);
             let taken = self.reader.take(&self.kept, now_us())?;
-            events += taken.events;
+            counters.events.fetch_add(taken.events, Ordering::Relaxed);
             self.kept.drain(..taken.bytes);
             if read < buffer.len() {
-                return Ok(events); // All that there was; more is told anew.
+                return Ok(Stream::Open); // All that there was; more is told anew.
             }
         }
     }

@@ -6,6 +6,7 @@
 //! Everything runs on loopback, is bounded in number and time, and is stopped when its scenario ends.
 
 mod app;
+mod gateway;
 mod listeners;
 mod marks;
 mod node_peer;
@@ -14,6 +15,7 @@ mod report;
 mod requests;
 mod sample;
 mod scenarios;
+mod world;
 
 use std::process::ExitCode;
 
@@ -59,14 +61,14 @@ async fn run(cli: &Cli) -> Result<ExitCode> {
         scenarios::NAMES.iter().for_each(|name| println!("{name}"));
         return Ok(ExitCode::SUCCESS);
     }
-    let scale = if cli.quick { Scale { runs: 1, secs: 3 } } else { Scale { runs: 5, secs: 8 } };
+    let scale = if cli.quick { Scale { runs: 1, secs: 3 } } else { Scale { runs: 3, secs: 8 } };
     let wanted = |name: &&&str| cli.only.as_deref().is_none_or(|only| only == **name);
     let names: Vec<&str> = scenarios::NAMES.iter().filter(wanted).copied().collect();
     ensure!(!names.is_empty(), "there is no such scenario; `--list` shows all");
     let mut results: Vec<Scenario> = Vec::new();
     for name in names {
         println!("\n=== {name}");
-        let scenario = scenarios::run(name, scale).await?;
+        let scenario = scenarios::run(name, scale, &results).await?;
         println!("\n{}", report::table(&scenario));
         results.push(scenario);
     }

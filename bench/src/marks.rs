@@ -37,6 +37,11 @@ impl Times {
     pub(crate) fn new(warm_up: usize) -> Self {
         Self { times: Vec::new(), warm_up }
     }
+
+    /// How long each took, in microseconds.
+    pub(crate) fn into_times(self) -> Vec<u64> {
+        self.times.into_iter().skip(self.warm_up).collect()
+    }
 }
 
 impl Reader for Times {
@@ -45,10 +50,6 @@ impl Reader for Times {
             self.times.push(now.saturating_sub(sent));
             true
         })
-    }
-
-    fn into_times(self) -> Vec<u64> {
-        self.times.into_iter().skip(self.warm_up).collect()
     }
 }
 
@@ -88,6 +89,11 @@ impl Numbers {
     pub(crate) fn new(sent: Sent, warm_up: usize) -> Self {
         Self { seen: vec![false; sent.0.len()], sent, times: Vec::new(), warm_up: warm_up as u64 }
     }
+
+    /// How long each took, in microseconds.
+    pub(crate) fn into_times(self) -> Vec<u64> {
+        self.times
+    }
 }
 
 impl Reader for Numbers {
@@ -102,10 +108,6 @@ impl Reader for Numbers {
             }
             true
         })
-    }
-
-    fn into_times(self) -> Vec<u64> {
-        self.times
     }
 }
 

@@ -1,53 +1,104 @@
 //! What was measured, as Markdown and as JSON.
 
+use std::fmt;
+
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use stack::machine;
 
 use crate::sample::Sample;
 
 /// One scenario, with its figures of all sides.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Scenario {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     /// What was done, in a paragraph.
     pub(crate) about: String,
     /// The sides; the first is ours.
-    pub(crate) sides: Vec<&'static str>,
+    pub(crate) sides: Vec<String>,
     pub(crate) figures: Vec<Figure>,
     pub(crate) bars: Vec<Bar>,
+    /// What was not measured, and why: a line each.
+    pub(crate) missing: Vec<String>,
 }
 
 /// One figure, of each side.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Figure {
-    pub(crate) name: &'static str,
-    pub(crate) unit: &'static str,
+    pub(crate) name: String,
+    pub(crate) unit: String,
     /// In the order of the sides; empty where it does not apply.
     pub(crate) sides: Vec<Sample>,
 }
 
-/// What must hold of a ratio.
-#[derive(Debug, Serialize)]
+/// What must hold of a ratio, or of a figure.
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Bar {
-    pub(crate) about: &'static str,
-    pub(crate) ratio: f64,
+    pub(crate) about: String,
+    pub(crate) is: f64,
+    /// Empty for a ratio.
+    pub(crate) unit: String,
     pub(crate) limit: Limit,
+    /// Why it is missed, as far as it is known; shown only then.
+    pub(crate) why: String,
 }
 
-/// Which side of a number a ratio must be on.
-#[derive(Debug, Clone, Copy, Serialize)]
+/// Which side of a number a figure must be on.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) enum Limit {
     AtLeast(f64),
     AtMost(f64),
 }
 
+impl Figure {
+    pub(crate) fn new(name: &str, unit: &str, sides: impl Into<Vec<Sample>>) -> Self {
+        Self { name: name.to_owned(), unit: unit.to_owned(), sides: sides.into() }
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtLeast(limit) => write!(f, "at least {limit}"),
+            Self::AtMost(limit) => write!(f, "at most {limit}"),
+        }
+    }
+}
+
 impl Bar {
+    /// A ratio that must keep a limit.
+    pub(crate) fn ratio(about: &str, is: f64, limit: Limit) -> Self {
+        Self::of(about, is, "", limit)
+    }
+
+    /// A figure of this unit that must keep a limit.
+    pub(crate) fn of(about: &str, is: f64, unit: &str, limit: Limit) -> Self {
+        Self { about: about.to_owned(), is, unit: unit.to_owned(), limit, why: String::new() }
+    }
+
+    /// Says what is known of why it is missed, should it be.
+    pub(crate) fn why(mut self, why: &str) -> Self {
+        self.why = why.to_owned();
+        self
+    }
+
     pub(crate) fn is_met(&self) -> bool {
         match self.limit {
-            Limit::AtLeast(limit) => self.ratio >= limit,
-            Limit::AtMost(limit) => self.ratio <= limit,
+            Limit::AtLeast(limit) => self.is >= limit,
+            Limit::AtMost(limit) => self.is <= limit,
         }
+    }
+
+    /// Its line of the table.
+    fn row(&self) -> String {
+        let Self { about, is, unit, limit, why } = self;
+        let unit = if unit.is_empty() { String::new() } else { format!(" {unit}") };
+        let verdict = match (self.is_met(), why.is_empty()) {
+            (true, _) => "met".to_owned(),
+            (false, true) => "**missed**".to_owned(),
+            (false, false) => format!("**missed**: {why}"),
+        };
+        format!("| {about} | {limit}{unit} | {}{unit} | {verdict} |\n", number(*is))
     }
 }
 
@@ -55,19 +106,16 @@ impl Bar {
 pub(crate) fn table(scenario: &Scenario) -> String {
     let mut text = format!("| figure | {} |\n", scenario.sides.join(" | "));
     text.push_str(&format!("|---|{}\n", "---|".repeat(scenario.sides.len())));
-    for figure in &scenario.figures {
-        let cells: Vec<String> = figure.sides.iter().map(cell).collect();
-        text.push_str(&format!("| {}, {} | {} |\n", figure.name, figure.unit, cells.join(" | ")));
+    for Figure { name, unit, sides } in &scenario.figures {
+        let cells: Vec<String> = sides.iter().map(cell).collect();
+        let name = if unit.is_empty() { name.clone() } else { format!("{name}, {unit}") };
+        text.push_str(&format!("| {name} | {} |\n", cells.join(" | ")));
     }
-    text.push_str("\n| bar | must be | is | |\n|---|---|---|---|\n");
-    for bar in &scenario.bars {
-        let limit = match bar.limit {
-            Limit::AtLeast(limit) => format!("at least {limit}"),
-            Limit::AtMost(limit) => format!("at most {limit}"),
-        };
-        let verdict = if bar.is_met() { "met" } else { "**missed**" };
-        text.push_str(&format!("| {} | {limit} | {:.2} | {verdict} |\n", bar.about, bar.ratio));
+    if !scenario.bars.is_empty() {
+        text.push_str("\n| bar | must be | is | |\n|---|---|---|---|\n");
     }
+    scenario.bars.iter().for_each(|bar| text.push_str(&bar.row()));
+    scenario.missing.iter().for_each(|line| text.push_str(&format!("\nNot measured: {line}\n")));
     text
 }
 
@@ -78,9 +126,14 @@ fn cell(sample: &Sample) -> String {
     format!("{} ({} to {})", number(sample.median()), number(sample.min()), number(sample.max()))
 }
 
+/// Three digits that count, or all before the point.
 fn number(value: f64) -> String {
-    let digits = if value.abs() >= 100.0 { 0 } else { 2 };
-    format!("{value:.digits$}")
+    let digits = match value.abs() {
+        small if small > 0.0 && small < 1.0 => (2 - small.log10().floor() as i32).clamp(0, 9),
+        small if small < 100.0 => 2,
+        _ => 0,
+    };
+    format!("{value:.*}", usize::try_from(digits).unwrap_or(0))
 }
 
 /// All of `bench/RESULTS.md`.
@@ -114,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_bar_says_whether_it_is_met() {
-        let bar = |ratio, limit| Bar { about: "x", ratio, limit };
+        let bar = |is, limit| Bar::ratio("x", is, limit);
         assert!(bar(1.0, Limit::AtLeast(1.0)).is_met() && !bar(0.99, Limit::AtLeast(1.0)).is_met());
         assert!(bar(1.0, Limit::AtMost(1.0)).is_met() && !bar(1.01, Limit::AtMost(1.0)).is_met());
         assert!(!bar(f64::NAN, Limit::AtMost(1.0)).is_met());
@@ -122,11 +175,23 @@ mod tests {
 
     #[test]
     fn a_table_has_a_column_a_side() {
-        let figures = vec![Figure { name: "time", unit: "ms", sides: vec![Sample(vec![1.0, 3.0]), Sample::default()] }];
-        let bars = vec![Bar { about: "time", ratio: 0.5, limit: Limit::AtMost(1.0) }];
-        let scenario = Scenario { name: "s", about: "a".into(), sides: vec!["ours", "theirs"], figures, bars };
-        let text = table(&scenario);
+        let figures = vec![Figure::new("time", "ms", [Sample(vec![1.0, 3.0]), Sample::default()])];
+        let bars = vec![
+            Bar::ratio("time", 0.5, Limit::AtMost(1.0)),
+            Bar::of("time", 12.0, "ms", Limit::AtMost(10.0)).why("it is slow"),
+        ];
+        let sides = vec!["ours".to_owned(), "theirs".to_owned()];
+        let missing = vec!["theirs is not installed".to_owned()];
+        let text = table(&Scenario { name: "s".into(), about: "a".into(), sides, figures, bars, missing });
         assert!(text.contains("| time, ms | 2.00 (1.00 to 3.00) |  |"), "{text}");
-        assert!(text.ends_with("| time | at most 1 | 0.50 | met |\n"), "{text}");
+        assert!(text.contains("| time | at most 1 | 0.500 | met |\n"), "{text}");
+        assert!(text.contains("| time | at most 10 ms | 12.00 ms | **missed**: it is slow |\n"), "{text}");
+        assert!(text.ends_with("\nNot measured: theirs is not installed\n"), "{text}");
+    }
+
+    #[test]
+    fn a_number_keeps_three_digits() {
+        let pairs = [(0.0, "0.00"), (0.001_234, "0.00123"), (0.26, "0.260"), (12.345, "12.35"), (3599.4, "3599")];
+        pairs.into_iter().for_each(|(value, text)| assert_eq!(number(value), text));
     }
 }

@@ -1,9 +1,9 @@
 //! Figures of several runs: their middle and their spread.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The same figure, measured once a run.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Sample(pub(crate) Vec<f64>);
 
 impl Sample {

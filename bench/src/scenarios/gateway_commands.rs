@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use stack::{Part, RedisServer};
 
-use super::{AUTHORIZATION, start_gateway};
+use crate::gateway::{self, AUTHORIZATION};
 use crate::report::{Bar, Figure, Limit, Scenario};
 use crate::requests::Load;
 use crate::sample::Sample;
@@ -35,11 +35,11 @@ impl Measured {
     }
 }
 
-pub(crate) async fn run(scale: Scale) -> Result<Scenario> {
+pub(crate) async fn run(name: &str, scale: Scale) -> Result<Scenario> {
     let dir = tempfile::tempdir()?;
     let redis = RedisServer::start().await?;
     redis.run::<String>(&["SET", "k", "hello"]).await?;
-    let ours = start_gateway(dir.path(), redis.url()).await?;
+    let ours = gateway::start(dir.path(), redis.url()).await?;
     let theirs = peers::webdis(dir.path(), redis.port()?).await?;
 
     let get_load = Load::new(ours.url(), "GET /get/k", AUTHORIZATION, "", r#"{"result":"hello"}"#)?;
@@ -58,23 +58,23 @@ pub(crate) async fn run(scale: Scale) -> Result<Scenario> {
     }
     let pipelined = pipeline.requests_a_second.median() * PIPELINE as f64 / post.requests_a_second.median();
     let bars = vec![
-        Bar {
-            about: "GET: requests a second, gateway : webdis",
-            ratio: get.requests_a_second.median() / webdis.requests_a_second.median(),
-            limit: Limit::AtLeast(1.0),
-        },
-        Bar { about: "commands a second, in a pipeline of ten : alone", ratio: pipelined, limit: Limit::AtLeast(5.0) },
+        Bar::ratio(
+            "GET: requests a second, gateway : webdis",
+            get.requests_a_second.median() / webdis.requests_a_second.median(),
+            Limit::AtLeast(1.0),
+        ),
+        Bar::ratio("commands a second, in a pipeline of ten : alone", pipelined, Limit::AtLeast(5.0)),
     ];
-    let figure = |name, unit, sides: [Sample; 2]| Figure { name, unit, sides: sides.into() };
+    let figure = |name, unit, sides: [Sample; 2]| Figure::new(name, unit, sides);
     Ok(Scenario {
-        name: super::NAMES[0],
+        name: name.to_owned(),
         about: format!(
             "{CONNECTIONS} connections, each with one request under way, from one thread. `GET /get/k` at the gateway, \
              which asks for a token, and `GET /GET/k` at webdis, which does not. Then at the gateway alone `POST /` \
              with one command and `POST /pipeline` with {PIPELINE}. {} s a measurement.",
             scale.secs
         ),
-        sides: vec!["gateway", "webdis"],
+        sides: vec!["gateway".to_owned(), "webdis".to_owned()],
         figures: vec![
             figure("GET", "requests a second", [get.requests_a_second, webdis.requests_a_second]),
             figure("GET, its own CPU", "µs a request", [get.cpu_us, webdis.cpu_us]),
@@ -84,5 +84,6 @@ pub(crate) async fn run(scale: Scale) -> Result<Scenario> {
             figure("pipeline of ten, its own CPU", "µs a request", [pipeline.cpu_us, Sample::default()]),
         ],
         bars,
+        missing: Vec::new(),
     })
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use stack::{GUARD, Part, RedisServer, eventually};
 
-use super::{AUTHORIZATION, start_gateway};
+use crate::gateway::{self, AUTHORIZATION};
 use crate::listeners::Listeners;
 use crate::marks::{Times, timed_event};
 use crate::report::{Bar, Figure, Limit, Scenario};
@@ -31,11 +31,11 @@ struct Measured {
     memory_kib: Sample,
 }
 
-pub(crate) async fn run(scale: Scale) -> Result<Scenario> {
+pub(crate) async fn run(name: &str, scale: Scale) -> Result<Scenario> {
     let (mut ours, mut theirs) = (Measured::default(), Measured::default());
     for _ in 0..scale.runs {
         let (dir, redis) = (tempfile::tempdir()?, RedisServer::start().await?);
-        let gateway = start_gateway(dir.path(), redis.url()).await?;
+        let gateway = gateway::start(dir.path(), redis.url()).await?;
         let subscribe = format!("GET /subscribe/bench HTTP/1.1\r\nhost: bench\r\n{AUTHORIZATION}\r\n");
         let publish = format!("POST /publish/bench HTTP/1.1\r\nhost: bench\r\n{AUTHORIZATION}");
         ours.add(&gateway, &redis, &subscribe, &publish, scale.secs).await?;
@@ -48,17 +48,13 @@ pub(crate) async fn run(scale: Scale) -> Result<Scenario> {
     }
     let ratio = |figure: fn(&Measured) -> &Sample| figure(&ours).median() / figure(&theirs).median();
     let bars = vec![
-        Bar { about: "CPU a delivery, gateway : nchan", ratio: ratio(|m| &m.cpu_us), limit: Limit::AtMost(1.0) },
-        Bar { about: "p99, gateway : nchan", ratio: ratio(|m| &m.p99), limit: Limit::AtMost(1.0) },
-        Bar {
-            about: "memory an idle subscriber, gateway : nchan",
-            ratio: ratio(|m| &m.memory_kib),
-            limit: Limit::AtMost(2.0),
-        },
+        Bar::ratio("CPU a delivery, gateway : nchan", ratio(|m| &m.cpu_us), Limit::AtMost(1.0)),
+        Bar::ratio("p99, gateway : nchan", ratio(|m| &m.p99), Limit::AtMost(1.0)),
+        Bar::ratio("memory an idle subscriber, gateway : nchan", ratio(|m| &m.memory_kib), Limit::AtMost(2.0)),
     ];
-    let figure = |name, unit, ours, theirs| Figure { name, unit, sides: vec![ours, theirs] };
+    let figure = |name, unit, ours, theirs| Figure::new(name, unit, [ours, theirs]);
     Ok(Scenario {
-        name: super::NAMES[1],
+        name: name.to_owned(),
         about: format!(
             "{SUBSCRIBERS} subscribers of one channel, read by one thread; {EVENTS_A_SECOND} events of {EVENT_BYTES} \
              bytes a second for {} s, each published by a POST to the server. Times are from before that POST until a \
@@ -66,7 +62,7 @@ pub(crate) async fn run(scale: Scale) -> Result<Scenario> {
              memory grew by as the subscribers came, before anything was published.",
             scale.secs
         ),
-        sides: vec!["gateway", "nchan"],
+        sides: vec!["gateway".to_owned(), "nchan".to_owned()],
         figures: vec![
             figure("p50", "ms", ours.p50, theirs.p50),
             figure("p99", "ms", ours.p99, theirs.p99),
@@ -76,6 +72,7 @@ pub(crate) async fn run(scale: Scale) -> Result<Scenario> {
             figure("resident memory", "KiB a subscriber", ours.memory_kib, theirs.memory_kib),
         ],
         bars,
+        missing: Vec::new(),
     })
 }
 
@@ -103,7 +100,7 @@ impl Measured {
         let deliveries = u64::from(events) * SUBSCRIBERS as u64;
         listeners_heard(&listeners, warm + deliveries).await?;
         let (cpu, redis_cpu) = (server.cpu_time()? - cpu, redis.cpu_time()? - redis_cpu);
-        let mut times = listeners.close()?;
+        let mut times: Vec<u64> = listeners.close()?.into_iter().flat_map(Times::into_times).collect();
         ensure!(times.len() as u64 == deliveries, "{} of {deliveries} events were timed", times.len());
 
         let ms = |us: u64| us as f64 / 1e3;
@@ -124,7 +121,7 @@ impl Measured {
     }
 }
 
-async fn listeners_heard(listeners: &Listeners, count: u64) -> Result<()> {
+async fn listeners_heard(listeners: &Listeners<Times>, count: u64) -> Result<()> {
     let all = async || {
         let heard = listeners.heard();
         ensure!(heard >= count, "{heard} of {count} events were heard");
