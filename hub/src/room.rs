@@ -16,8 +16,6 @@ use crate::{
     reading::Pace,
 };
 
-/// What each viewer adds to the pause between sweeps, in microseconds: a write costs the runtime tens of them.
-const SWEEP_MICROS_PER_VIEWER: u64 = 100;
 /// From so many viewers on it is found out how long a sweep takes: fewer are no work.
 const MANY_VIEWERS: usize = 32;
 /// The longest rest after a sweep that took as long.
@@ -460,8 +458,7 @@ impl Turn<'_> {
             room.show_everything = false;
             room.audience.show_everything();
         }
-        let gap = room.config.flush.max(room.audience.len() as u64 * SWEEP_MICROS_PER_VIEWER / 1_000);
-        let due = room.rested_at.max(room.swept_at + gap);
+        let due = room.rested_at.max(room.swept_at + room.config.flush);
         if now >= due && !room.measuring {
             self.sweep();
         } else {

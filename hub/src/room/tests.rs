@@ -167,6 +167,18 @@ fn a_room_that_is_short_of_time_rests_as_long_as_its_sweep_took() {
 }
 
 #[test]
+fn many_viewers_alone_are_no_reason_to_wait() {
+    let mut room = live_room(3);
+    (2..=1_000).for_each(|viewer| drop(room.handle(came(viewer, seen(3)), 1_500, OPEN)));
+    room.handle(Input::Message(&news(3, 4, BatchStatus::Processing)), 2_000, OPEN);
+    // The sweep took 30 ms.
+    room.handle(Input::Wake, 2_031, OPEN);
+    assert_eq!(room.handle(Input::Message(&news(4, 5, BatchStatus::Processing)), 2_060, OPEN), []);
+    let out = room.handle(Input::Wake, 2_061, OPEN);
+    assert_eq!(ids(&written(&out, 1_000)), [seen(5).unwrap().to_string()]);
+}
+
+#[test]
 fn a_returning_viewer_gets_only_what_it_missed() {
     let mut room = live_room(10);
     let out = room.handle(came(2, seen(8)), 2_000, OPEN);
