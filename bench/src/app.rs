@@ -30,6 +30,14 @@ pub(crate) struct Database(Arc<Mutex<Rows>>);
 struct Rows {
     head: Head,
     photos: Vec<Photo>,
+    reads: Reads,
+}
+
+/// How often changes were read, and how many photos' rows these gave, and whole states.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Reads {
+    pub(crate) count: u64,
+    pub(crate) rows: u64,
 }
 
 impl App {
@@ -48,6 +56,18 @@ impl App {
         self.database.commit(number, sent)?;
         self.publisher.notify(&self.id);
         Ok(())
+    }
+
+    /// Commits change `number`, and returns when Redis has acknowledged it.
+    pub(crate) async fn publish(&self, number: usize, sent: &Sent) -> Result<()> {
+        let before = self.database.position();
+        self.database.commit(number, sent)?;
+        self.publisher.publish(self.database.changes_since(Some(before))).await?;
+        Ok(())
+    }
+
+    pub(crate) fn database(&self) -> &Database {
+        &self.database
     }
 
     /// Publishes what is left.
@@ -71,16 +91,27 @@ impl Database {
             Ok(Photo { photo_id, status: PhotoStatus::Processing, version: 1, result: None, error: None })
         };
         let photos = (0..photos).map(photo).collect::<Result<_>>()?;
-        Ok(Self(Arc::new(Mutex::new(Rows { head, photos }))))
+        Ok(Self(Arc::new(Mutex::new(Rows { head, photos, reads: Reads::default() }))))
     }
 
     fn rows(&self) -> MutexGuard<'_, Rows> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What the last commit came to.
+    pub(crate) fn position(&self) -> Position {
+        self.rows().head.position
+    }
+
+    /// What a publisher has read so far.
+    pub(crate) fn reads(&self) -> Reads {
+        self.rows().reads
+    }
+
     /// The whole state as JSON.
     pub(crate) fn state(&self) -> Result<String> {
-        let rows = self.rows();
+        let mut rows = self.rows();
+        rows.reads.rows += rows.photos.len() as u64;
         Ok(BatchState::new(rows.head.clone(), rows.photos.clone())?.to_json())
     }
 
@@ -97,11 +128,13 @@ impl Database {
         Ok(photo.photo_id.clone())
     }
 
-    fn changes_since(&self, since: Option<Position>) -> Changes {
-        let rows = self.rows();
+    pub(crate) fn changes_since(&self, since: Option<Position>) -> Changes {
+        let mut rows = self.rows();
         let since = since.filter(|since| since.epoch() == rows.head.position.epoch());
         let after = since.map_or(0, Position::version);
         let photos: Vec<Photo> = rows.photos.iter().filter(|photo| photo.version > after).cloned().collect();
+        rows.reads.count += 1;
+        rows.reads.rows += photos.len() as u64;
         Changes { since, head: rows.head.clone(), photos, owner: None }
     }
 }

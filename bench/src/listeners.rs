@@ -6,13 +6,15 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
+
+use crate::cpu;
 
 /// The token of the waker, which ends the reading.
 const STOP: Token = Token(usize::MAX);
@@ -31,6 +33,8 @@ struct Counters {
     events: AtomicU64,
     bytes: AtomicU64,
     ended: AtomicU64,
+    /// The id of the thread that reads; 0: it has not begun.
+    thread: AtomicI32,
 }
 
 /// What one stream's reader looks for.
@@ -54,6 +58,7 @@ impl<R: Reader> Listeners<R> {
         let counters = Arc::new(Counters::default());
         let shared = Arc::clone(&counters);
         let thread = std::thread::spawn(move || {
+            shared.thread.store(nix::unistd::gettid().as_raw(), Ordering::Relaxed);
             read_all(poll, &mut listeners, &shared)?;
             Ok(listeners.into_iter().map(|listener| listener.reader).collect())
         });
@@ -73,6 +78,14 @@ impl<R: Reader> Listeners<R> {
     /// How many streams have ended by themselves.
     pub(crate) fn ended(&self) -> u64 {
         self.counters.ended.load(Ordering::Relaxed)
+    }
+
+    /// The processor time that reading has taken: of the load, and of nothing that is measured.
+    pub(crate) fn cpu_time(&self) -> Result<Duration> {
+        match self.counters.thread.load(Ordering::Relaxed) {
+            0 => Ok(Duration::ZERO),
+            id => cpu::of_own_thread(id),
+        }
     }
 
     /// Waits until each has heard `events`, or `patience` is over: whether all have.

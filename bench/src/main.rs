@@ -6,6 +6,7 @@
 //! Everything runs on loopback, is bounded in number and time, and is stopped when its scenario ends.
 
 mod app;
+mod cpu;
 mod gateway;
 mod listeners;
 mod marks;

@@ -111,6 +111,25 @@ impl Reader for Numbers {
     }
 }
 
+/// Reads numbers, and knows how far they have come: all changes up to the greatest count as heard, also those that were
+/// merged with it.
+#[derive(Default)]
+pub(crate) struct Furthest {
+    /// One more than the greatest number.
+    heard: u64,
+}
+
+impl Reader for Furthest {
+    fn take(&mut self, bytes: &[u8], _: u64) -> Result<Taken> {
+        let before = self.heard;
+        let taken = find(bytes, NUMBER, NUMBER_DIGITS, |number| {
+            self.heard = self.heard.max(number + 1);
+            false
+        })?;
+        Ok(Taken { events: self.heard - before, ..taken })
+    }
+}
+
 /// Finds what stands behind each `mark`. What may be the beginning of one is left. `found` tells whether it counts.
 fn find(bytes: &[u8], mark: &[u8], digits: usize, mut found: impl FnMut(u64) -> bool) -> Result<Taken> {
     let (mut events, mut from) = (0, 0);
@@ -157,6 +176,14 @@ mod tests {
             assert_eq!(taken(&mut reader, &text, cut), 2, "cut at {cut}");
             assert_eq!(reader.into_times().len(), 1, "the first is for warming up");
         }
+    }
+
+    #[test]
+    fn changes_that_were_merged_count_by_the_last_of_them() {
+        let sent = Sent::new(6);
+        let text =
+            format!("data: [{},{}]\n\ndata: [{},{}]\n\n", sent.mark(0), sent.mark(2), sent.mark(5), sent.mark(1));
+        (0..text.len()).for_each(|cut| assert_eq!(taken(&mut Furthest::default(), &text, cut), 6, "cut at {cut}"));
     }
 
     #[test]

@@ -3,12 +3,16 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use serde::Deserialize;
 use serde_json::json;
 use stack::{Part, ports, workspace};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+use crate::cpu;
 
 /// What a peer's programs find their surroundings by.
 pub(crate) struct Surroundings<'a> {
@@ -49,7 +53,16 @@ pub(crate) async fn server(peer: &'static str, around: &Surroundings<'_>) -> Res
 pub(crate) struct Worker {
     stdin: ChildStdin,
     answers: Lines<BufReader<ChildStdout>>,
-    _child: Child,
+    child: Child,
+    /// What it has spent on parsing lines, which an application would not have.
+    parsing: Duration,
+}
+
+/// What it says of an update.
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(rename = "parseMs")]
+    parse_ms: f64,
 }
 
 impl Worker {
@@ -60,7 +73,7 @@ impl Worker {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let stdin = child.stdin.take().context("no stdin")?;
         let answers = BufReader::new(child.stdout.take().context("no stdout")?).lines();
-        Ok(Self { stdin, answers, _child: child })
+        Ok(Self { stdin, answers, child, parsing: Duration::ZERO })
     }
 
     /// Puts a change through: the whole state, of which this photo has changed.
@@ -70,6 +83,14 @@ impl Worker {
         self.stdin.write_all(line.as_bytes()).await?;
         let answer = self.answers.next_line().await?.context("the worker has ended")?;
         ensure!(answer.contains("\"published\":"), "the worker says {answer}");
+        let answer: Answer = serde_json::from_str(&answer)?;
+        self.parsing += Duration::from_secs_f64(answer.parse_ms / 1e3);
         Ok(())
+    }
+
+    /// The time for which it has kept processors busy, without the parsing of lines, which is the harness' own.
+    pub(crate) fn cpu_time(&self) -> Result<Duration> {
+        let pid = self.child.id().context("the worker has ended")?;
+        Ok(cpu::of_process(pid)?.saturating_sub(self.parsing))
     }
 }

@@ -120,8 +120,10 @@ pub(crate) fn table(scenario: &Scenario) -> String {
 }
 
 fn cell(sample: &Sample) -> String {
-    if sample.0.is_empty() {
-        return String::new();
+    match sample.0[..] {
+        [] => return String::new(),
+        [one] => return number(one),
+        _ => {}
     }
     format!("{} ({} to {})", number(sample.median()), number(sample.min()), number(sample.max()))
 }

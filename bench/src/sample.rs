@@ -34,6 +34,17 @@ pub(crate) fn percentile(values: &mut [u64], share: f64) -> u64 {
     values.get(rank.saturating_sub(1)).copied().unwrap_or_default()
 }
 
+/// The power by which the second of each pair grows with the first: the slope through their logarithms, by least
+/// squares. Not a number of fewer than two sizes.
+pub(crate) fn exponent(points: &[(f64, f64)]) -> f64 {
+    let count = points.len() as f64;
+    let logs = || points.iter().map(|&(x, y)| (x.ln(), y.ln()));
+    let (mean_x, mean_y) = (logs().map(|(x, _)| x).sum::<f64>() / count, logs().map(|(_, y)| y).sum::<f64>() / count);
+    let covariance: f64 = logs().map(|(x, y)| (x - mean_x) * (y - mean_y)).sum();
+    let variance: f64 = logs().map(|(x, _)| (x - mean_x).powi(2)).sum();
+    covariance / variance
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,5 +63,11 @@ mod tests {
         assert_eq!(percentile(&mut values, 1.0), 100);
         assert_eq!(percentile(&mut [7], 0.5), 7);
         assert_eq!(percentile(&mut [], 0.5), 0);
+    }
+    #[test]
+    fn an_exponent_is_the_slope_through_logarithms() {
+        let of = |power: f64| exponent(&[1.0_f64, 3.0, 10.0].map(|x| (x, 5.0 * x.powf(power))));
+        [0.0, 1.0, 1.1, 2.0].into_iter().for_each(|power| assert!((of(power) - power).abs() < 1e-9, "{power}"));
+        assert!(exponent(&[(1.0, 2.0)]).is_nan());
     }
 }

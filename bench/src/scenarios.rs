@@ -1,7 +1,11 @@
 //! The scenarios, by name.
 
+mod bytes;
+mod commands;
 mod gateway_commands;
 mod gateway_fanout;
+mod money;
+mod viewer_minute;
 mod whole_path;
 
 use anyhow::{Result, bail};
@@ -11,18 +15,31 @@ use crate::report::Scenario;
 use whole_path::Class;
 
 /// All of them, in the order in which they are run and reported.
-pub(crate) const NAMES: &[&str] =
-    &["gateway-commands", "gateway-fanout", "edge-100-viewers", "edge-1000-viewers", "origin-1000-viewers"];
+pub(crate) const NAMES: &[&str] = &[
+    "gateway-commands",
+    "gateway-fanout",
+    "edge-100-viewers",
+    "edge-1000-viewers",
+    "origin-1000-viewers",
+    "commands-a-batch",
+    "bytes-a-batch",
+    "cpu-a-viewer-minute",
+    "money",
+];
 
 /// Runs one. `before` are those that have run already, or the last ones written down, for those that reckon with others'
 /// figures.
-pub(crate) async fn run(name: &str, scale: Scale, _before: &[Scenario]) -> Result<Scenario> {
+pub(crate) async fn run(name: &str, scale: Scale, before: &[Scenario]) -> Result<Scenario> {
     match name {
         "gateway-commands" => gateway_commands::run(name, scale).await,
         "gateway-fanout" => gateway_fanout::run(name, scale).await,
         "edge-100-viewers" => whole_path::run(name, Class::Edge, 100, scale).await,
         "edge-1000-viewers" => whole_path::run(name, Class::Edge, 1_000, scale).await,
         "origin-1000-viewers" => whole_path::run(name, Class::Origin, 1_000, scale).await,
+        "commands-a-batch" => commands::run(name, scale).await,
+        "bytes-a-batch" => bytes::run(name, scale).await,
+        "cpu-a-viewer-minute" => viewer_minute::run(name, scale).await,
+        "money" => money::run(name, before),
         _ => bail!("there is no scenario {name}"),
     }
 }

@@ -66,6 +66,8 @@ pub(crate) struct World {
     /// Who serves the viewers, if that is not the gateway.
     server: Option<Part>,
     pub(crate) gateway: Part,
+    /// Where the gateway tells of itself.
+    pub(crate) gateway_admin_port: u16,
     pub(crate) redis: RedisServer,
     path: String,
     headers: String,
@@ -83,7 +85,7 @@ pub(crate) enum Changer {
 impl World {
     pub(crate) async fn start(setup: &Setup) -> Result<Self> {
         let (dir, redis) = (tempfile::tempdir()?, RedisServer::start().await?);
-        let gateway = gateway::start(dir.path(), redis.url()).await?;
+        let (gateway, gateway_admin_port) = gateway::start_with_admin(dir.path(), redis.url()).await?;
         let authorization = format!("authorization: Bearer {TOKEN}\r\n");
         let (server, path, headers) = match setup.side {
             Side::Edge => {
@@ -105,7 +107,7 @@ impl World {
                 Changer::Worker { worker, database }
             }
         };
-        Ok(Self { server, gateway, redis, path, headers, changer, _dir: dir })
+        Ok(Self { server, gateway, gateway_admin_port, redis, path, headers, changer, _dir: dir })
     }
 
     /// Who serves the viewers.
@@ -161,6 +163,14 @@ impl Changer {
                 let photo = database.commit(number, sent)?;
                 worker.publish(BATCH, at, &database.state()?, photo.as_str()).await
             }
+        }
+    }
+
+    /// Makes change `number`, and returns when it is acknowledged: it is never merged with another on its way.
+    pub(crate) async fn publish(&mut self, number: usize, sent: &Sent) -> Result<()> {
+        match self {
+            Self::Publisher(app) => app.publish(number, sent).await,
+            Self::Worker { .. } => self.change(number, sent).await,
         }
     }
 

@@ -39,7 +39,11 @@ async function stream(id, req, res) {
 
 const read = async (id, _, res) => answer(res, await cached(id));
 
-announce(createServer(handler({ stream, read })).listen(port, host), () => {
+// For the harness: how many photos' rows were read from the database.
+const answers = handler({ stream, read });
+const server = createServer((req, res) => (req.url === "/rows" ? res.end(`${stateOf.rows}`) : answers(req, res)));
+
+announce(server.listen(port, host), () => {
   redis.disconnect();
   db.close();
 });

@@ -61,16 +61,21 @@ export function committer(db) {
     });
 }
 
-/** Reads a whole state, or nothing, with the time of its last update. Two queries: the counts, the photos. */
+/**
+ * Reads a whole state, or nothing, with the time of its last update. Two queries: the counts, the photos. `rows` of what is
+ * returned is how many photos' rows it has read.
+ */
 export function reader(db) {
   const batchRow = db.prepare("SELECT * FROM batches WHERE id = ?");
   const photoRows = db.prepare(
     "SELECT name, status, version, result, error FROM photos WHERE batch_id = ? ORDER BY rowid",
   );
 
-  return (batchId) => {
+  const read = (batchId) => {
     const row = batchRow.get(batchId);
     if (!row) return;
+    const photos = photoRows.all(batchId);
+    read.rows += photos.length;
     const { total, queued, processing, completed, failed } = row;
     const done = Math.floor((100 * (completed + failed)) / total) || 0;
     return {
@@ -80,11 +85,13 @@ export function reader(db) {
       status: row.status,
       progress: TERMINAL.includes(row.status) ? 100 : done,
       counts: { total, queued, processing, completed, failed },
-      photos: photoRows.all(batchId).map(photo),
+      photos: photos.map(photo),
       updatedAt: new Date(row.updated_at).toISOString(),
       at: row.updated_at,
     };
   };
+  read.rows = 0;
+  return read;
 }
 
 function photo({ name, status, version, result, error }) {
