@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context, Result};
 use stack::{GatewaySettings, Part, ports};
 
 use crate::requests::Connection;
@@ -15,29 +15,45 @@ pub(crate) const AUTHORIZATION: &str = "authorization: Bearer bench-token\r\n";
 
 /// A gateway in front of this Redis.
 pub(crate) async fn start(dir: &Path, redis_url: &str) -> Result<Part> {
-    Ok(start_with_admin(dir, redis_url).await?.0)
-}
-
-/// A gateway in front of this Redis, and the port at which it tells of itself.
-pub(crate) async fn start_with_admin(dir: &Path, redis_url: &str) -> Result<(Part, u16)> {
-    let admin_port = ports::free()?;
     let settings = GatewaySettings {
         port: ports::free()?,
-        admin_port,
+        admin_port: ports::free()?,
         redis_url: redis_url.to_owned(),
         token: TOKEN.to_owned(),
         env: BTreeMap::from([("LOG_LEVEL".to_owned(), "warn".to_owned())]),
     };
     let mut part = stack::gateway(dir, settings)?;
     part.start().await?;
-    Ok((part, admin_port))
+    Ok(part)
 }
 
-/// What the gateway with this admin port has counted under this name.
-pub(crate) async fn counted(admin_port: u16, name: &str) -> Result<u64> {
-    let request = "GET /metrics HTTP/1.1\r\nhost: bench\r\n\r\n";
-    let mut connection = Connection::open(([127, 0, 0, 1], admin_port).into()).await?;
-    let metrics = connection.ask(request.as_bytes()).await?;
-    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    Ok(value.with_context(|| format!("the gateway does not count {name}"))?.trim().parse()?)
+/// One of a gateway's own counts (`batchcast_gateway_…`), with those of all its labels added up; 0 where none is told.
+pub(crate) async fn figure(gateway: &Part, name: &str) -> Result<u64> {
+    let admin = gateway.health_url().and_then(|url| url.strip_suffix("/healthz")).context("no admin address")?;
+    let address = admin.strip_prefix("http://").context("no http address")?.parse()?;
+    let mut connection = Connection::open(address).await?;
+    Ok(sum(connection.ask(b"GET /metrics HTTP/1.1\r\nhost: bench\r\n\r\n").await?, name))
+}
+
+/// The sum of a figure in Prometheus' text format.
+fn sum(metrics: &str, name: &str) -> u64 {
+    let name = format!("batchcast_gateway_{name}");
+    let value = |line: &str| {
+        let rest = line.strip_prefix(&name)?;
+        let rest = rest.strip_prefix('{').map_or(Some(rest), |labels| Some(labels.split_once('}')?.1))?;
+        rest.strip_prefix(' ')?.trim().parse::<u64>().ok()
+    };
+    metrics.lines().filter_map(value).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_is_that_of_all_labels_and_of_no_other_name() {
+        let text = "# HELP batchcast_gateway_a A.\nbatchcast_gateway_a{b=\"1\"} 2\nbatchcast_gateway_a{b=\"2\"} 3\n\
+                    batchcast_gateway_a_b 9\nbatchcast_gateway_c 7\n";
+        assert_eq!((sum(text, "a"), sum(text, "c"), sum(text, "d")), (5, 7, 0));
+    }
 }

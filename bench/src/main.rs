@@ -8,6 +8,7 @@
 mod app;
 mod cpu;
 mod gateway;
+mod latest;
 mod listeners;
 mod marks;
 mod node_peer;

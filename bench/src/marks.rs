@@ -130,6 +130,16 @@ impl Reader for Furthest {
     }
 }
 
+/// The greatest number that stands in a text that is whole.
+pub(crate) fn greatest_number(text: &[u8]) -> Result<Option<u64>> {
+    let mut greatest = None;
+    find(text, NUMBER, NUMBER_DIGITS, |number| {
+        greatest = greatest.max(Some(number));
+        true
+    })?;
+    Ok(greatest)
+}
+
 /// Finds what stands behind each `mark`. What may be the beginning of one is left. `found` tells whether it counts.
 fn find(bytes: &[u8], mark: &[u8], digits: usize, mut found: impl FnMut(u64) -> bool) -> Result<Taken> {
     let (mut events, mut from) = (0, 0);

@@ -78,8 +78,13 @@ impl Worker {
 
     /// Puts a change through: the whole state, of which this photo has changed.
     pub(crate) async fn publish(&mut self, batch: &str, at: u64, state: &str, changed: &str) -> Result<()> {
+        self.publish_many(batch, at, state, &[changed]).await
+    }
+
+    /// Puts a change through of which several photos are part.
+    pub(crate) async fn publish_many(&mut self, batch: &str, at: u64, state: &str, changed: &[&str]) -> Result<()> {
         let line =
-            format!("{{\"batch\":{},\"at\":{at},\"state\":{state},\"changed\":{}}}\n", json!(batch), json!([changed]));
+            format!("{{\"batch\":{},\"at\":{at},\"state\":{state},\"changed\":{}}}\n", json!(batch), json!(changed));
         self.stdin.write_all(line.as_bytes()).await?;
         let answer = self.answers.next_line().await?.context("the worker has ended")?;
         ensure!(answer.contains("\"published\":"), "the worker says {answer}");

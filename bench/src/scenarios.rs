@@ -4,7 +4,10 @@ mod bytes;
 mod commands;
 mod gateway_commands;
 mod gateway_fanout;
+mod idle;
 mod money;
+mod restart;
+mod stalled;
 mod viewer_minute;
 mod whole_path;
 
@@ -25,6 +28,10 @@ pub(crate) const NAMES: &[&str] = &[
     "bytes-a-batch",
     "cpu-a-viewer-minute",
     "money",
+    "edge-idle",
+    "edge-stalled",
+    "origin-stalled",
+    "edge-restart",
 ];
 
 /// Runs one. `before` are those that have run already, or the last ones written down, for those that reckon with others'
@@ -40,6 +47,10 @@ pub(crate) async fn run(name: &str, scale: Scale, before: &[Scenario]) -> Result
         "bytes-a-batch" => bytes::run(name, scale).await,
         "cpu-a-viewer-minute" => viewer_minute::run(name, scale).await,
         "money" => money::run(name, before),
+        "edge-idle" => idle::run(name, scale).await,
+        "edge-stalled" => stalled::edge(name, scale).await,
+        "origin-stalled" => stalled::origin(name, scale).await,
+        "edge-restart" => restart::run(name, scale).await,
         _ => bail!("there is no scenario {name}"),
     }
 }

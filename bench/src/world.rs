@@ -29,6 +29,8 @@ pub(crate) enum Side {
     Gateway,
     /// A peer of `bench/peers`.
     Node(&'static str),
+    /// The least that a Durable Object can do for the same streams, in the same `workerd` (`bench/peers/bare-object`).
+    BareObject,
 }
 
 /// The edge's peer.
@@ -40,6 +42,7 @@ impl fmt::Display for Side {
             Self::Edge => "Batchcast",
             Self::Gateway => "gateway",
             Self::Node(name) => name,
+            Self::BareObject => "bare object",
         })
     }
 }
@@ -66,8 +69,6 @@ pub(crate) struct World {
     /// Who serves the viewers, if that is not the gateway.
     server: Option<Part>,
     pub(crate) gateway: Part,
-    /// Where the gateway tells of itself.
-    pub(crate) gateway_admin_port: u16,
     pub(crate) redis: RedisServer,
     path: String,
     headers: String,
@@ -85,12 +86,16 @@ pub(crate) enum Changer {
 impl World {
     pub(crate) async fn start(setup: &Setup) -> Result<Self> {
         let (dir, redis) = (tempfile::tempdir()?, RedisServer::start().await?);
-        let (gateway, gateway_admin_port) = gateway::start_with_admin(dir.path(), redis.url()).await?;
+        let gateway = gateway::start(dir.path(), redis.url()).await?;
         let authorization = format!("authorization: Bearer {TOKEN}\r\n");
         let (server, path, headers) = match setup.side {
             Side::Edge => {
                 let edge = start_edge(dir.path(), gateway.url(), &setup.edge_vars).await?;
                 (Some(edge), format!("/api/batches/{BATCH}/stream"), String::new())
+            }
+            Side::BareObject => {
+                let object = start_bare_object(dir.path(), gateway.url()).await?;
+                (Some(object), format!("/api/batches/{BATCH}/stream"), String::new())
             }
             Side::Gateway => (None, format!("/subscribe/batch:{BATCH}"), authorization),
             Side::Node(peer) => {
@@ -99,7 +104,9 @@ impl World {
             }
         };
         let changer = match setup.side {
-            Side::Edge | Side::Gateway => Changer::Publisher(App::start(redis.url(), BATCH, setup.photos).await?),
+            Side::Edge | Side::Gateway | Side::BareObject => {
+                Changer::Publisher(App::start(redis.url(), BATCH, setup.photos).await?)
+            }
             Side::Node(peer) => {
                 let database = Database::new(&BATCH.parse()?, setup.photos)?;
                 let mut worker = Box::new(Worker::start(peer, &surroundings(&dir, &redis, &gateway))?);
@@ -107,12 +114,17 @@ impl World {
                 Changer::Worker { worker, database }
             }
         };
-        Ok(Self { server, gateway, gateway_admin_port, redis, path, headers, changer, _dir: dir })
+        Ok(Self { server, gateway, redis, path, headers, changer, _dir: dir })
     }
 
     /// Who serves the viewers.
     pub(crate) fn server(&self) -> &Part {
         self.server.as_ref().unwrap_or(&self.gateway)
+    }
+
+    /// The same, to be killed and started again, and who makes changes meanwhile.
+    pub(crate) fn server_and_changer(&mut self) -> (&mut Part, &mut Changer) {
+        (self.server.as_mut().unwrap_or(&mut self.gateway), &mut self.changer)
     }
 
     /// Where the viewers connect to.
@@ -223,6 +235,16 @@ pub(crate) async fn start_edge(
     let mut edge = stack::bare_edge(dir, workspace::root(), &EdgeSettings { port: ports::free()?, vars, build: None })?;
     edge.start().await?;
     Ok(edge)
+}
+
+/// The bare object in `workerd`, reading from this gateway.
+async fn start_bare_object(dir: &std::path::Path, gateway_url: &str) -> Result<Part> {
+    let vars = [("GATEWAY_URL", gateway_url), ("GATEWAY_TOKEN", TOKEN)];
+    let vars = vars.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let settings = EdgeSettings { port: ports::free()?, vars, build: None };
+    let mut object = stack::bare_edge(dir, &workspace::root().join("bench/peers/bare-object"), &settings)?;
+    object.start().await?;
+    Ok(object)
 }
 
 fn surroundings<'a>(dir: &'a TempDir, redis: &'a RedisServer, gateway: &'a Part) -> Surroundings<'a> {

@@ -74,6 +74,15 @@ impl Part {
         &self.url
     }
 
+    /// The address at which it tells whether it is well, if it has one.
+    #[must_use]
+    pub fn health_url(&self) -> Option<&str> {
+        match &self.health {
+            Health::Http(url) => Some(url),
+            Health::Ping | Health::Said => None,
+        }
+    }
+
     /// Starts it, for the first time or again, and waits until it is ready.
     ///
     /// # Errors

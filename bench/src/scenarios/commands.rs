@@ -194,7 +194,7 @@ async fn wait(listeners: &Listeners<Furthest>, heard: usize, until: Instant) {
 /// Waits until the gateway has exactly so many open subscriptions.
 async fn subscribed(world: &World, count: u64) -> Result<()> {
     eventually(GUARD, async || {
-        let open = gateway::counted(world.gateway_admin_port, "batchcast_gateway_subscriptions").await?;
+        let open = gateway::figure(&world.gateway, "subscriptions").await?;
         ensure!(open == count, "{open} subscriptions in place of {count}");
         Ok(())
     })
@@ -228,8 +228,8 @@ impl Counted {
         let mut calls = calls(&world.redis).await?;
         let learning = calls.remove(LEARNING).unwrap_or_default();
         let scripts: u64 = ["evalsha", "eval"].into_iter().filter_map(|name| calls.get(name)).sum();
-        let commands = gateway::counted(world.gateway_admin_port, "batchcast_gateway_commands_total").await?;
-        let messages = gateway::counted(world.gateway_admin_port, "batchcast_gateway_deliveries_total").await?;
+        let commands = gateway::figure(&world.gateway, "commands_total").await?;
+        let messages = gateway::figure(&world.gateway, "deliveries_total").await?;
         Ok(Self { sent: commands - learning + scripts, ran: calls.values().sum(), messages })
     }
 }
