@@ -1,6 +1,7 @@
 // Each peer, run as the harness runs it: what README.md says of its streams, reads and ends is so.
 //
-//   node --test bench/peers/peers.test.mjs      needs redis-server and target/debug/batchcast-gateway
+//   node --test bench/peers/peers.test.mjs
+// needs redis-server and target/debug/batchcast-gateway, or that of BATCHCAST_BIN_DIR. `cargo xtask test` runs it.
 
 import Redis from "ioredis";
 import assert from "node:assert/strict";
@@ -16,6 +17,7 @@ import { setTimeout as pause } from "node:timers/promises";
 
 const GUARD_MS = 20_000;
 const ROOT = new URL("../..", import.meta.url).pathname;
+const BIN_DIR = process.env.BATCHCAST_BIN_DIR ?? join(ROOT, "target/debug");
 const TOKEN = "secret";
 const dir = mkdtempSync(join(tmpdir(), "peers-"));
 const started = new Set();
@@ -48,7 +50,7 @@ before(async () => {
   await run("redis-server", ["--bind", "127.0.0.1", "--port", port, "--save", "", "--dir", dir], {}, /Ready to accept/);
   const REDIS_URL = `redis://127.0.0.1:${port}`;
   const env = { REDIS_URL, GATEWAY_TOKEN: TOKEN, GATEWAY_LISTEN: "127.0.0.1:0" };
-  const gateway = await run(join(ROOT, "target/debug/batchcast-gateway"), [], env, /listening on (\S+)/);
+  const gateway = await run(join(BIN_DIR, "batchcast-gateway"), [], env, /listening on (\S+)/);
   settings = { REDIS_URL, GATEWAY_TOKEN: TOKEN, GATEWAY_URL: gateway.said[1] };
   redis = new Redis(REDIS_URL);
 });

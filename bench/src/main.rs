@@ -7,14 +7,21 @@
 
 mod app;
 mod cpu;
+mod document;
 mod gateway;
 mod latest;
 mod listeners;
 mod marks;
+mod micro;
 mod node_peer;
+mod noise;
 mod peers;
+mod plot;
+mod plots;
+mod readme;
 mod report;
 mod requests;
+mod results;
 mod sample;
 mod scenarios;
 mod world;
@@ -23,22 +30,31 @@ use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
+use micro::Micro;
+use noise::{Look, Noise};
 use report::Scenario;
-use stack::workspace;
+use results::Results;
 
-/// Measures beside the peers and writes bench/RESULTS.md and bench/results.json.
+/// Measures beside the peers, and writes bench/RESULTS.md, its plots, bench/results.json and the figures in README.md.
+///
+/// It succeeds when it could measure. Bars that are missed are printed and stand in RESULTS.md; they are no failure of
+/// the command.
 #[derive(Parser)]
 #[command(name = "cargo xtask bench", bin_name = "cargo xtask bench")]
 struct Cli {
     /// Shorter and fewer runs, to see that all works; the figures are then not written down.
     #[arg(long)]
     quick: bool,
-    /// Runs only the scenario of this name, and writes nothing down; `--list` shows them.
-    #[arg(long, value_name = "SCENARIO")]
-    only: Option<String>,
+    /// Runs only these scenarios, by their names or what these begin with: `edge-,gateway-fanout`. What is written down
+    /// of the others stays, each with the time and commit of its own run; `--list` shows them all.
+    #[arg(long, value_name = "SCENARIOS", value_delimiter = ',')]
+    only: Vec<String>,
     /// Lists the scenarios instead of running them.
     #[arg(long)]
     list: bool,
+    /// Only writes anew what is made from bench/results.json.
+    #[arg(long)]
+    render: bool,
 }
 
 /// How much is measured.
@@ -60,27 +76,99 @@ async fn main() -> ExitCode {
 
 async fn run(cli: &Cli) -> Result<ExitCode> {
     if cli.list {
-        scenarios::NAMES.iter().for_each(|name| println!("{name}"));
+        names().for_each(|name| println!("{name}"));
         return Ok(ExitCode::SUCCESS);
     }
-    let scale = if cli.quick { Scale { runs: 1, secs: 3 } } else { Scale { runs: 3, secs: 8 } };
-    let wanted = |name: &&&str| cli.only.as_deref().is_none_or(|only| only == **name);
-    let names: Vec<&str> = scenarios::NAMES.iter().filter(wanted).copied().collect();
-    ensure!(!names.is_empty(), "there is no such scenario; `--list` shows all");
-    let mut results: Vec<Scenario> = Vec::new();
-    for name in names {
+    if cli.render {
+        return Results::read()?.render().map(|()| ExitCode::SUCCESS);
+    }
+    let chosen = chosen(&cli.only)?;
+    let (measured, machine) = results::surroundings();
+    let mut results = match Results::of_machine(machine.clone()) {
+        Ok(results) => results,
+        Err(error) if !cli.quick && !cli.only.is_empty() => return Err(error.context("run all of it")),
+        Err(error) => {
+            println!("Not gone on with: {error:#}");
+            Results::new(machine)
+        }
+    };
+    let before = Look::now();
+    println!("Noise: {}", before.text());
+    let mut failed = Vec::new();
+    for name in &chosen {
         println!("\n=== {name}");
-        let scenario = scenarios::run(name, scale, &results).await?;
-        println!("\n{}", report::table(&scenario));
-        results.push(scenario);
+        // One that fails takes nothing from the others.
+        if let Err(error) = measure(name, cli.quick, &measured, &mut results).await {
+            eprintln!("{name} could not be measured: {error:#}");
+            failed.push(*name);
+        } else if !cli.quick {
+            // So that what interrupts a long run takes nothing from what was measured.
+            results.save()?;
+        }
     }
-    if !cli.quick && cli.only.is_none() {
-        let dir = workspace::root().join("bench");
-        std::fs::write(dir.join("RESULTS.md"), report::document(&results))?;
-        std::fs::write(dir.join("results.json"), report::json(&results)? + "\n")?;
-        println!("Written to {}", dir.join("RESULTS.md").display());
+    let after = Look::now();
+    println!("Noise: {}", after.text());
+    results.conclude(Noise::new(&measured, before, after));
+    if !cli.quick {
+        results.save()?;
+        Results::read()?.render()?;
     }
-    let met = results.iter().flat_map(|scenario| &scenario.bars).all(report::Bar::is_met);
-    println!("{}", if met { "All bars are met" } else { "Not all bars are met" });
-    Ok(if met { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    tell_bars(&results.scenarios(), &chosen);
+    ensure!(failed.is_empty(), "could not be measured: {}", failed.join(", "));
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn measure(name: &str, quick: bool, measured: &str, results: &mut Results) -> Result<()> {
+    if name == Micro::NAME {
+        results.micro = Some(Micro::run(measured, quick)?);
+        return Ok(());
+    }
+    let scale = if quick { Scale { runs: 1, secs: 3 } } else { Scale { runs: 3, secs: 8 } };
+    let scenario = scenarios::run(name, scale, &results.scenarios()).await?;
+    println!("\n{}", report::table(&scenario));
+    results.put(measured, scenario);
+    Ok(())
+}
+
+/// All that can be run.
+fn names() -> impl Iterator<Item = &'static str> {
+    scenarios::NAMES.iter().copied().chain([Micro::NAME])
+}
+
+/// Those of these names, or that begin so, in their own order; of no names: all.
+fn chosen(only: &[String]) -> Result<Vec<&'static str>> {
+    let meant =
+        |name: &str, wanted: &String| name == wanted || (!names().any(|n| n == wanted) && name.starts_with(wanted));
+    for wanted in only {
+        ensure!(names().any(|name| meant(name, wanted)), "there is no scenario {wanted:?}; `--list` shows all");
+    }
+    Ok(names().filter(|name| only.is_empty() || only.iter().any(|wanted| meant(name, wanted))).collect())
+}
+
+/// Says which bars of those that were run are missed, and how many there are.
+fn tell_bars(scenarios: &[Scenario], chosen: &[&str]) {
+    let run: Vec<Scenario> = scenarios.iter().filter(|one| chosen.contains(&one.name.as_str())).cloned().collect();
+    println!("\n{}", document::count(&run));
+    for Scenario { name, bars, missing, .. } in &run {
+        bars.iter().filter(|bar| !bar.is_met()).for_each(|bar| print!("{name} {}", bar.row()));
+        missing.iter().for_each(|line| println!("{name}: not measured: {line}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(only: &[&str]) -> Vec<&'static str> {
+        chosen(&only.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap()
+    }
+
+    #[test]
+    fn scenarios_are_chosen_by_name_or_beginning() {
+        assert_eq!(of(&[]).len(), scenarios::NAMES.len() + 1);
+        assert_eq!(of(&["edge-100-viewers"]), ["edge-100-viewers"]);
+        assert!(of(&["edge-100"]).starts_with(&["edge-100-viewers", "edge-1000-viewers"]));
+        assert_eq!(of(&["micro-benchmarks", "gateway-"]), ["gateway-commands", "gateway-fanout", "micro-benchmarks"]);
+        assert!(chosen(&["nothing".to_owned()]).is_err());
+    }
 }

@@ -33,6 +33,21 @@ impl Surroundings<'_> {
     }
 }
 
+/// The npm packages that a peer is made of.
+const PACKAGES: [(&str, &[&str]); 3] = [
+    ("after", &["ioredis"]),
+    ("upstash-realtime", &["@upstash/realtime", "@upstash/redis", "hono", "@hono/node-server", "zod"]),
+    ("bullmq", &["bullmq", "better-sse", "ioredis"]),
+];
+
+/// What a report says where a peer's packages are not all installed; `None`: they are.
+pub(crate) fn lack(peer: &str) -> Option<String> {
+    let (_, packages) = PACKAGES.iter().find(|(name, _)| *name == peer)?;
+    let modules = workspace::root().join("node_modules");
+    let absent: Vec<&str> = packages.iter().copied().filter(|name| !modules.join(name).is_dir()).collect();
+    (!absent.is_empty()).then(|| format!("{peer} is not installed: npm has not brought {}", absent.join(", ")))
+}
+
 fn script(peer: &str, program: &str) -> String {
     workspace::root().join("bench/peers").join(peer).join(program).display().to_string()
 }

@@ -3,14 +3,21 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use stack::{Part, ports, workspace};
 
 /// Where Debian keeps nginx' modules.
 const NGINX_MODULES: &str = "/usr/lib/nginx/modules";
 
+/// What a report says where they are not installed.
+pub(crate) const NO_WEBDIS: &str = "webdis is not installed (`apt-get install webdis`)";
+pub(crate) const NO_NCHAN: &str =
+    "nginx with its module nchan is not installed (`apt-get install nginx libnginx-mod-nchan`)";
+
 /// `webdis`: plain commands over HTTP. Threads and connections are those of Debian's own configuration.
-pub(crate) async fn webdis(dir: &Path, redis_port: u16) -> Result<Part> {
+/// `None`: it is not installed.
+pub(crate) async fn webdis(dir: &Path, redis_port: u16) -> Result<Option<Part>> {
+    let Some(path) = workspace::find_program("webdis") else { return Ok(None) };
     let port = ports::free()?;
     let config = serde_json::json!({
         "redis_host": "127.0.0.1", "redis_port": redis_port, "http_host": "127.0.0.1", "http_port": port,
@@ -20,18 +27,20 @@ pub(crate) async fn webdis(dir: &Path, redis_port: u16) -> Result<Part> {
     let file = dir.join("webdis.json");
     fs::write(&file, config.to_string())?;
     let url = format!("http://127.0.0.1:{port}");
-    let path = workspace::find_program("webdis").context("webdis is not installed")?;
     let mut part = Part::foreign("webdis", url.clone(), format!("{url}/PING"), path, &[&file.to_string_lossy()], dir);
     part.start().await?;
-    Ok(part)
+    Ok(Some(part))
 }
 
 /// `nchan` in nginx, with Redis behind it, as its documentation has it. `/sub` and `/pub` are one channel.
-pub(crate) async fn nchan(dir: &Path, redis_port: u16, subscribers: usize) -> Result<Part> {
+/// `None`: it is not installed.
+pub(crate) async fn nchan(dir: &Path, redis_port: u16, subscribers: usize) -> Result<Option<Part>> {
+    let module = Path::new(NGINX_MODULES).join("ngx_nchan_module.so");
+    let Some(path) = workspace::find_program("nginx").filter(|_| module.is_file()) else { return Ok(None) };
     let port = ports::free()?;
     let (connections, dir_name) = (2 * subscribers + 64, dir.display());
     let config = format!(
-        "load_module {NGINX_MODULES}/ngx_nchan_module.so;
+        "load_module {};
          worker_processes auto;
          daemon off;
          pid {dir_name}/nginx.pid;
@@ -52,14 +61,14 @@ pub(crate) async fn nchan(dir: &Path, redis_port: u16, subscribers: usize) -> Re
                      nchan_subscriber_first_message newest;
                  }}
              }}
-         }}"
+         }}",
+        module.display()
     );
     let file = dir.join("nginx.conf");
     fs::write(&file, config)?;
     let url = format!("http://127.0.0.1:{port}");
-    let path = workspace::find_program("nginx").context("nginx is not installed")?;
     let args = ["-e", "stderr", "-c", &file.to_string_lossy()];
     let mut part = Part::foreign("nchan", url.clone(), format!("{url}/health"), path, &args, dir);
     part.start().await?;
-    Ok(part)
+    Ok(Some(part))
 }

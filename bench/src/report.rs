@@ -1,15 +1,13 @@
-//! What was measured, as Markdown and as JSON.
+//! What was measured, and what must hold of it; as a table of Markdown.
 
 use std::fmt;
 
-use anyhow::Result;
-use serde::{Deserialize, Serialize};
-use stack::machine;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::sample::Sample;
 
 /// One scenario, with its figures of all sides.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Scenario {
     pub(crate) name: String,
     /// What was done, in a paragraph.
@@ -23,18 +21,21 @@ pub(crate) struct Scenario {
 }
 
 /// One figure, of each side.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Figure {
     pub(crate) name: String,
     pub(crate) unit: String,
     /// In the order of the sides; empty where it does not apply.
+    #[serde(deserialize_with = "samples")]
     pub(crate) sides: Vec<Sample>,
 }
 
 /// What must hold of a ratio, or of a figure.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Bar {
     pub(crate) about: String,
+    /// No number where a side could not be measured.
+    #[serde(deserialize_with = "number_or_none")]
     pub(crate) is: f64,
     /// Empty for a ratio.
     pub(crate) unit: String,
@@ -82,6 +83,11 @@ impl Bar {
         self
     }
 
+    /// Whether the sides that it is about were measured.
+    pub(crate) fn is_measured(&self) -> bool {
+        self.is.is_finite()
+    }
+
     pub(crate) fn is_met(&self) -> bool {
         match self.limit {
             Limit::AtLeast(limit) => self.is >= limit,
@@ -89,16 +95,42 @@ impl Bar {
         }
     }
 
-    /// Its line of the table.
-    fn row(&self) -> String {
+    pub(crate) fn verdict(&self) -> &'static str {
+        match (self.is_measured(), self.is_met()) {
+            (false, _) => "not measured",
+            (true, true) => "met",
+            (true, false) => "**missed**",
+        }
+    }
+
+    /// Its line of a table.
+    pub(crate) fn row(&self) -> String {
         let Self { about, is, unit, limit, why } = self;
         let unit = if unit.is_empty() { String::new() } else { format!(" {unit}") };
-        let verdict = match (self.is_met(), why.is_empty()) {
-            (true, _) => "met".to_owned(),
-            (false, true) => "**missed**".to_owned(),
-            (false, false) => format!("**missed**: {why}"),
-        };
-        format!("| {about} | {limit}{unit} | {}{unit} | {verdict} |\n", number(*is))
+        let is = if self.is_measured() { format!("{}{unit}", number(*is)) } else { String::new() };
+        let is_missed = self.is_measured() && !self.is_met();
+        let why = if is_missed && !why.is_empty() { format!(": {why}") } else { String::new() };
+        format!("| {about} | {limit}{unit} | {is} | {}{why} |\n", self.verdict())
+    }
+}
+
+/// JSON has no number for what is none, and writes `null`.
+fn number_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
+fn samples<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Sample>, D::Error> {
+    let sides: Vec<Vec<Option<f64>>> = Deserialize::deserialize(deserializer)?;
+    let sample = |side: Vec<Option<f64>>| Sample(side.into_iter().map(|value| value.unwrap_or(f64::NAN)).collect());
+    Ok(sides.into_iter().map(sample).collect())
+}
+
+impl Scenario {
+    /// A figure's sample of a side; `None`: there is no such figure or side, or it was not measured.
+    pub(crate) fn sample(&self, figure: &str, side: &str) -> Option<&Sample> {
+        let place = self.sides.iter().position(|name| name == side)?;
+        let figure = self.figures.iter().find(|known| known.name == figure)?;
+        figure.sides.get(place).filter(|sample| sample.median().is_finite())
     }
 }
 
@@ -120,47 +152,23 @@ pub(crate) fn table(scenario: &Scenario) -> String {
 }
 
 fn cell(sample: &Sample) -> String {
-    match sample.0[..] {
-        [] => return String::new(),
-        [one] => return number(one),
-        _ => {}
+    if !sample.median().is_finite() {
+        return String::new();
+    }
+    if let [one] = sample.0[..] {
+        return number(one);
     }
     format!("{} ({} to {})", number(sample.median()), number(sample.min()), number(sample.max()))
 }
 
 /// Three digits that count, or all before the point.
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     let digits = match value.abs() {
         small if small > 0.0 && small < 1.0 => (2 - small.log10().floor() as i32).clamp(0, 9),
         small if small < 100.0 => 2,
         _ => 0,
     };
     format!("{value:.*}", usize::try_from(digits).unwrap_or(0))
-}
-
-/// All of `bench/RESULTS.md`.
-pub(crate) fn document(scenarios: &[Scenario]) -> String {
-    let mut text =
-        "# Results\n\nWritten by `cargo xtask bench`; do not edit. Each figure is the median of all runs, with \
-                    the smallest and the largest behind it. The sides were measured in turn, on loopback, on a machine \
-                    that the load and Redis share with them: compare the sides, not the figures with those of another \
-                    machine.\n\n"
-            .to_owned();
-    let peers = ["webdis", "nginx", "libnginx-mod-nchan"];
-    let peers = peers.into_iter().filter_map(|name| Some((name, machine::package_version(name)?)));
-    for (name, value) in machine::facts().into_iter().chain(peers) {
-        text.push_str(&format!("- {name}: {value}\n"));
-    }
-    text.push_str("- peers in Node, with their versions and what was changed of their defaults: [peers/README.md](peers/README.md)\n");
-    for scenario in scenarios {
-        text.push_str(&format!("\n## {}\n\n{}\n\n{}", scenario.name, scenario.about, table(scenario)));
-    }
-    text
-}
-
-/// All of `bench/results.json`.
-pub(crate) fn json(scenarios: &[Scenario]) -> Result<String> {
-    Ok(serde_json::to_string_pretty(scenarios)?)
 }
 
 #[cfg(test)]
@@ -173,6 +181,17 @@ mod tests {
         assert!(bar(1.0, Limit::AtLeast(1.0)).is_met() && !bar(0.99, Limit::AtLeast(1.0)).is_met());
         assert!(bar(1.0, Limit::AtMost(1.0)).is_met() && !bar(1.01, Limit::AtMost(1.0)).is_met());
         assert!(!bar(f64::NAN, Limit::AtMost(1.0)).is_met());
+        assert_eq!(bar(f64::NAN, Limit::AtMost(1.0)).row(), "| x | at most 1 |  | not measured |\n");
+    }
+
+    #[test]
+    fn what_is_no_number_survives_being_written_down() {
+        let figures = vec![Figure::new("time", "ms", [Sample(vec![1.5, f64::NAN]), Sample::default()])];
+        let bars = vec![Bar::ratio("time", f64::NAN, Limit::AtMost(1.0))];
+        let written = serde_json::to_string(&Scenario { figures, bars, ..Scenario::default() }).unwrap();
+        let read: Scenario = serde_json::from_str(&written).unwrap();
+        assert!(read.figures[0].sides[0].0[1].is_nan() && read.bars[0].is.is_nan());
+        assert_eq!(read.figures[0].sides[0].0[0], 1.5);
     }
 
     #[test]
@@ -189,6 +208,15 @@ mod tests {
         assert!(text.contains("| time | at most 1 | 0.500 | met |\n"), "{text}");
         assert!(text.contains("| time | at most 10 ms | 12.00 ms | **missed**: it is slow |\n"), "{text}");
         assert!(text.ends_with("\nNot measured: theirs is not installed\n"), "{text}");
+    }
+
+    #[test]
+    fn a_sample_is_found_by_figure_and_side() {
+        let figures = vec![Figure::new("time", "ms", [Sample(vec![1.0]), Sample::default()])];
+        let sides = vec!["ours".to_owned(), "theirs".to_owned()];
+        let scenario = Scenario { sides, figures, ..Scenario::default() };
+        assert_eq!(scenario.sample("time", "ours").map(Sample::median), Some(1.0));
+        assert!(scenario.sample("time", "theirs").is_none() && scenario.sample("size", "ours").is_none());
     }
 
     #[test]

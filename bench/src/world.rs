@@ -47,6 +47,13 @@ impl fmt::Display for Side {
     }
 }
 
+impl Side {
+    /// Why it can't be measured here; `None`: it can.
+    pub(crate) fn lack(self) -> Option<String> {
+        if let Self::Node(peer) = self { node_peer::lack(peer) } else { None }
+    }
+}
+
 /// What a world is made of.
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {

@@ -1,50 +1,11 @@
 //! What an event costs a room, held without a clock: in allocations, which are counted.
 #![expect(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
 
-use std::sync::Arc;
+mod watched;
 
-use batchcast_hub::{Config, Input, Output, Room, ViewerId, Visitor};
-use wire::{BatchState, BatchStatus, Changes, Counts, Head, Photo, PhotoId, PhotoStatus, Position, Stored, message};
+use batchcast_hub::{Input, Output};
 
-const EPOCH: u64 = 1_795_389_030_082;
-const PHOTOS: u32 = 50;
-
-fn head(version: u64) -> Head {
-    Head {
-        batch_id: "batch-123".parse().unwrap(),
-        position: Position::new(EPOCH, version).unwrap(),
-        status: BatchStatus::Processing,
-        counts: Counts { total: PHOTOS, queued: 0, processing: PHOTOS, completed: 0, failed: 0 },
-        updated_at: String::new(),
-    }
-}
-
-fn photo(number: u32, version: u64) -> Photo {
-    let photo_id = PhotoId::new(&format!("photo-{number}")).unwrap();
-    Photo { photo_id, status: PhotoStatus::Processing, version, result: None, error: None }
-}
-
-/// One photo changes, from `version` to the next.
-fn news(version: u64) -> Vec<u8> {
-    let since = Position::new(EPOCH, version).ok();
-    let photos = vec![photo(7, version + 1)];
-    message::changes(&Changes { since, head: head(version + 1), photos, owner: None }, 1_000).into_bytes()
-}
-
-/// A room that so many watch, all of them up to date at version 1.
-fn watched_by(viewers: u32) -> Room {
-    let state = BatchState::new(head(1), (0..PHOTOS).map(|number| photo(number, 1))).unwrap();
-    let stored = Stored { state: Arc::new(state), owner: None, unreadable: 0 };
-    let mut room = Room::new(Config::default(), stored.clone(), 7, 0);
-    for viewer in 0..viewers {
-        let came =
-            Input::Came { viewer: ViewerId(viewer), visitor: Visitor::default(), seen: None, stored: stored.clone() };
-        room.handle(came, 0, &|_| true);
-    }
-    room.handle(Input::Confirmed, 0, &|_| true);
-    room.handle(Input::HashRead(Ok(Some(stored))), 0, &|_| true);
-    room
-}
+use watched::{news, watched_by};
 
 /// The allocations of one message that is shown at once to all.
 fn allocations_of_an_event(viewers: u32) -> u64 {

@@ -54,9 +54,10 @@ enum Verb {
         #[arg(allow_hyphen_values = true, trailing_var_arg = true, value_name = "ROWS")]
         args: Vec<String>,
     },
-    /// Measures our parts beside what people would take instead, and writes bench/RESULTS.md when it measured all.
+    /// Measures our parts beside what people would take instead, and writes bench/RESULTS.md. Bars that are missed are
+    /// printed and no failure.
     Bench {
-        /// `--quick` for a short look, `--only SCENARIO` for one, `--list` shows them.
+        /// `--quick` for a short look that writes nothing, `--only SCENARIO,…` for some, `--list` shows them.
         #[arg(allow_hyphen_values = true, trailing_var_arg = true, value_name = "ARGS")]
         args: Vec<String>,
     },

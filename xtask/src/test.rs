@@ -40,6 +40,9 @@ pub(crate) fn run_steps(system_tests: &[String]) -> Result<()> {
         steps.try_run("fuzzing, short", fuzz::short)?;
     }
     steps.run("build of the binaries", artifacts::native)?;
+    if system_tests.is_empty() {
+        steps.run("tests of the benchmarks' peers", peer_tests)?;
+    }
     steps.run("whole-system tests", || run(&mut whole_system_tests(system_tests)))?;
     steps.print();
     Ok(())
@@ -67,6 +70,13 @@ fn worker_documentation() -> Command {
 
 fn crate_tests() -> Result<()> {
     run(cargo("test").args(["--workspace", "--exclude", SYSTEM_TESTS]))
+}
+
+/// That what is measured beside us does what its page says.
+fn peer_tests() -> Result<()> {
+    let mut tests = command(workspace::node()?);
+    tests.args(["--disable-warning=ExperimentalWarning", "--test", "bench/peers/peers.test.mjs"]);
+    run(tests.env("BATCHCAST_BIN_DIR", workspace::target_dir().join("debug")))
 }
 
 fn whole_system_tests(args: &[String]) -> Command {

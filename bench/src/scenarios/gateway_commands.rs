@@ -43,7 +43,7 @@ pub(crate) async fn run(name: &str, scale: Scale) -> Result<Scenario> {
     let theirs = peers::webdis(dir.path(), redis.port()?).await?;
 
     let get_load = Load::new(ours.url(), "GET /get/k", AUTHORIZATION, "", r#"{"result":"hello"}"#)?;
-    let webdis_load = Load::new(theirs.url(), "GET /GET/k", "", "", r#"{"GET":"hello"}"#)?;
+    let webdis_load = |webdis: &Part| Load::new(webdis.url(), "GET /GET/k", "", "", r#"{"GET":"hello"}"#);
     let post_load = Load::new(ours.url(), "POST /", AUTHORIZATION, r#"["GET","k"]"#, r#"{"result":"hello"}"#)?;
     let commands = serde_json::json!(vec![["GET", "k"]; PIPELINE]).to_string();
     let pipeline_load = Load::new(ours.url(), "POST /pipeline", AUTHORIZATION, &commands, r#"[{"result":"hello"},"#)?;
@@ -52,7 +52,9 @@ pub(crate) async fn run(name: &str, scale: Scale) -> Result<Scenario> {
     let (mut post, mut pipeline) = (Measured::default(), Measured::default());
     for _ in 0..scale.runs {
         get.add(&get_load, &ours, scale.secs).await?;
-        webdis.add(&webdis_load, &theirs, scale.secs).await?;
+        if let Some(theirs) = &theirs {
+            webdis.add(&webdis_load(theirs)?, theirs, scale.secs).await?;
+        }
         post.add(&post_load, &ours, scale.secs).await?;
         pipeline.add(&pipeline_load, &ours, scale.secs).await?;
     }
@@ -84,6 +86,6 @@ pub(crate) async fn run(name: &str, scale: Scale) -> Result<Scenario> {
             figure("pipeline of ten, its own CPU", "µs a request", [pipeline.cpu_us, Sample::default()]),
         ],
         bars,
-        missing: Vec::new(),
+        missing: theirs.is_none().then(|| peers::NO_WEBDIS.to_owned()).into_iter().collect(),
     })
 }

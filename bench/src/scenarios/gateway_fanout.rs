@@ -33,6 +33,7 @@ struct Measured {
 
 pub(crate) async fn run(name: &str, scale: Scale) -> Result<Scenario> {
     let (mut ours, mut theirs) = (Measured::default(), Measured::default());
+    let mut missing = None;
     for _ in 0..scale.runs {
         let (dir, redis) = (tempfile::tempdir()?, RedisServer::start().await?);
         let gateway = gateway::start(dir.path(), redis.url()).await?;
@@ -42,7 +43,10 @@ pub(crate) async fn run(name: &str, scale: Scale) -> Result<Scenario> {
         drop(gateway);
 
         let (dir, redis) = (tempfile::tempdir()?, RedisServer::start().await?);
-        let nchan = peers::nchan(dir.path(), redis.port()?, SUBSCRIBERS).await?;
+        let Some(nchan) = peers::nchan(dir.path(), redis.port()?, SUBSCRIBERS).await? else {
+            missing = Some(peers::NO_NCHAN.to_owned());
+            continue;
+        };
         let subscribe = "GET /sub HTTP/1.1\r\nhost: bench\r\naccept: text/event-stream\r\n\r\n";
         theirs.add(&nchan, &redis, subscribe, "POST /pub HTTP/1.1\r\nhost: bench\r\n", scale.secs).await?;
     }
@@ -72,7 +76,7 @@ pub(crate) async fn run(name: &str, scale: Scale) -> Result<Scenario> {
             figure("resident memory", "KiB a subscriber", ours.memory_kib, theirs.memory_kib),
         ],
         bars,
-        missing: Vec::new(),
+        missing: missing.into_iter().collect(),
     })
 }
 

@@ -166,7 +166,7 @@ async fn measure(side: Side) -> Result<[f64; FIGURES.len()]> {
         busiest(&storm.asked, SECOND_US / 10) as f64,
         storm.tries as f64 / VIEWERS as f64,
         percentile(&mut answers, 0.99) as f64 / 1e3,
-        subscriptions: subscriptions as f64,
+        subscriptions as f64,
         beside(|counted| counted.requests),
         beside(|counted| counted.commands),
     ])

@@ -38,17 +38,19 @@ pub(super) fn ensure_chromium() -> Result<()> {
     install("chromium")
 }
 
-/// Installs what is measured beside us, if any of it is missing.
-pub(super) fn ensure_peers() -> Result<()> {
-    for (program, package) in [("webdis", "webdis"), ("nginx", "nginx")] {
-        if workspace::find_program(program).is_none() {
-            install(package)?;
+/// Installs what is measured beside us, if any of it is missing. Where it may not be, we are measured without it.
+pub(super) fn ensure_peers() {
+    let is_there = |program| workspace::find_program(program).is_some();
+    let peers = [
+        ("webdis", is_there("webdis")),
+        ("nginx", is_there("nginx")),
+        ("libnginx-mod-nchan", Path::new(NCHAN).is_file()),
+    ];
+    for (package, _) in peers.into_iter().filter(|(_, is_there)| !is_there) {
+        if let Err(error) = install(package) {
+            println!("Not measured beside us: {error:#}");
         }
     }
-    if !Path::new(NCHAN).is_file() {
-        install("libnginx-mod-nchan")?;
-    }
-    Ok(())
 }
 
 fn install(package: &str) -> Result<()> {
