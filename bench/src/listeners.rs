@@ -13,8 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Result, ensure};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
-
-use crate::cpu;
+use stack::processor_time;
 
 /// The token of the waker, which ends the reading.
 const STOP: Token = Token(usize::MAX);
@@ -84,7 +83,7 @@ impl<R: Reader> Listeners<R> {
     pub(crate) fn cpu_time(&self) -> Result<Duration> {
         match self.counters.thread.load(Ordering::Relaxed) {
             0 => Ok(Duration::ZERO),
-            id => cpu::of_own_thread(id),
+            id => processor_time::of_own_thread(id),
         }
     }
 

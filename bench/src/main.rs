@@ -6,7 +6,6 @@
 //! Everything runs on loopback, is bounded in number and time, and is stopped when its scenario ends.
 
 mod app;
-mod cpu;
 mod document;
 mod gateway;
 mod latest;

@@ -8,11 +8,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 use serde_json::json;
-use stack::{Part, ports, workspace};
+use stack::{Part, ports, processor_time, workspace};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-
-use crate::cpu;
 
 /// What a peer's programs find their surroundings by.
 pub(crate) struct Surroundings<'a> {
@@ -111,6 +109,6 @@ impl Worker {
     /// The time for which it has kept processors busy, without the parsing of lines, which is the harness' own.
     pub(crate) fn cpu_time(&self) -> Result<Duration> {
         let pid = self.child.id().context("the worker has ended")?;
-        Ok(cpu::of_process(pid)?.saturating_sub(self.parsing))
+        Ok(processor_time::of_process(pid)?.saturating_sub(self.parsing))
     }
 }

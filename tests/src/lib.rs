@@ -13,6 +13,7 @@ mod part;
 mod parts;
 pub mod ports;
 mod process;
+pub mod processor_time;
 mod redis_server;
 mod stack;
 mod tab;

@@ -14,7 +14,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
-use crate::eventually;
+use crate::{eventually, processor_time};
 
 /// Lines of a log that are shown when something went wrong.
 const TAIL_LINES: usize = 40;
@@ -61,7 +61,9 @@ impl Process {
             .spawn()
             .with_context(|| format!("cannot start {}", program.path.display()))?;
         let group = Pid::from_raw(i32::try_from(child.id())?);
-        let watchdog = Watchdog::spawn(group)?;
+        let watchdog = Watchdog::spawn(group).inspect_err(|_| {
+            let _ = killpg(group, Signal::SIGKILL);
+        })?;
         Ok(Self { child, group, watchdog, log: log.to_owned(), log_begin })
     }
 
@@ -97,24 +99,25 @@ impl Process {
 
     /// The memory that the group holds, in bytes: what Linux calls resident.
     pub(crate) fn resident_bytes(&self) -> Result<u64> {
-        let of = |dir: &Path, _: &str| resident(&fs::read_to_string(dir.join("status")).ok()?);
+        let of = |dir: &Path| resident(&fs::read_to_string(dir.join("status")).ok()?);
         Ok(self.members(of)?.into_iter().sum())
     }
 
-    /// The time for which the group has kept processors busy. Counted by Linux in hundredths of a second.
+    /// The time for which the group has kept processors busy.
     pub(crate) fn cpu_time(&self) -> Result<Duration> {
-        Ok(self.members(|_, stat| cpu_time(stat))?.into_iter().sum())
+        let of = |dir: &Path| processor_time::of_process(dir.file_name()?.to_str()?.parse().ok()?).ok();
+        Ok(self.members(of)?.into_iter().sum())
     }
 
-    /// What `read` finds of each process of the group, by its folder and the text of its `stat`.
-    fn members<T>(&self, read: impl Fn(&Path, &str) -> Option<T>) -> Result<Vec<T>> {
+    /// What `read` finds of each process of the group, by its folder.
+    fn members<T>(&self, read: impl Fn(&Path) -> Option<T>) -> Result<Vec<T>> {
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc").context("this system has no /proc")? {
             // A process that ends meanwhile has nothing, either.
             let dir = entry?.path();
             let Ok(stat) = fs::read_to_string(dir.join("stat")) else { continue };
             if group_of(&stat) == Some(self.group.as_raw()) {
-                found.extend(read(&dir, &stat));
+                found.extend(read(&dir));
             }
         }
         ensure!(!found.is_empty(), "no process is left of group {}", self.group);
@@ -177,15 +180,6 @@ fn group_of(stat: &str) -> Option<i32> {
     after_name.split_whitespace().nth(2)?.parse().ok()
 }
 
-/// The time on processors in the text of `/proc/PID/stat`, as user and as system.
-fn cpu_time(stat: &str) -> Option<Duration> {
-    const TICK: Duration = Duration::from_millis(10);
-    let (_, after_name) = stat.rsplit_once(')')?;
-    let mut fields = after_name.split_whitespace().skip(11);
-    let ticks: u32 = fields.next()?.parse::<u32>().ok()? + fields.next()?.parse::<u32>().ok()?;
-    Some(TICK * ticks)
-}
-
 /// The resident memory in the text of `/proc/PID/status`, in bytes.
 fn resident(status: &str) -> Option<u64> {
     let kib: u64 =
@@ -242,12 +236,6 @@ mod tests {
     #[test]
     fn a_name_with_parentheses_does_not_hide_the_group() {
         assert_eq!(group_of("7 (a) b) S 1 42 42 0"), Some(42));
-    }
-
-    #[test]
-    fn the_time_on_processors_is_that_of_user_and_system() {
-        let stat = "7 (a b) S 1 42 42 0 -1 0 1 2 3 4 150 50 9 9 20 0 1 0 5";
-        assert_eq!(cpu_time(stat), Some(Duration::from_secs(2)));
     }
 
     #[tokio::test]

@@ -27,7 +27,7 @@ impl Measured {
     async fn add(&mut self, load: &Load, part: &Part, secs: u64) -> Result<()> {
         let (time, before) = (Duration::from_secs(secs), part.cpu_time()?);
         let rate = load.rate(CONNECTIONS, time).await?;
-        let busy = part.cpu_time()? - before;
+        let busy = part.cpu_time()?.saturating_sub(before);
         self.requests_a_second.0.push(rate);
         self.cpu_us.0.push(busy.as_secs_f64() * 1e6 / (rate * time.as_secs_f64()));
         println!("{}: {rate:.0} requests a second", part.url());

@@ -103,7 +103,8 @@ impl Measured {
         publisher.publish(events).await?;
         let deliveries = u64::from(events) * SUBSCRIBERS as u64;
         listeners_heard(&listeners, warm + deliveries).await?;
-        let (cpu, redis_cpu) = (server.cpu_time()? - cpu, redis.cpu_time()? - redis_cpu);
+        let cpu = server.cpu_time()?.saturating_sub(cpu);
+        let redis_cpu = redis.cpu_time()?.saturating_sub(redis_cpu);
         let mut times: Vec<u64> = listeners.close()?.into_iter().flat_map(Times::into_times).collect();
         ensure!(times.len() as u64 == deliveries, "{} of {deliveries} events were timed", times.len());
 

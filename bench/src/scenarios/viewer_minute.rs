@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
+use crate::Scale;
 use crate::listeners::Listeners;
 use crate::marks::{Furthest, Sent};
 use crate::report::{Bar, Figure, Limit, Scenario};
 use crate::sample::Sample;
 use crate::world::{Changer, Setup, Side, World, own_cpu};
-use crate::{Scale, cpu};
 
 const PHOTOS: usize = 100;
 /// A batch of photos at work: each takes a while.
@@ -133,13 +133,13 @@ async fn measure(world: &mut World, side: Side, viewers: usize, time: Duration, 
     listeners.all_heard(WARM_UP, SETTLE).await;
 
     // Looking at the others takes this process time: the publisher, which is in it, is looked at last, and then first.
-    let before = used_by_servers(world, side).await?;
+    let before = used_by_servers(world, side)?;
     let (changer_before, begun) = (used_by_changer(world, &listeners)?, Instant::now());
     world.changer.change_all(WARM_UP..WARM_UP + changes, CHANGES_A_SECOND, &sent).await?;
     // The last one, too, has its second.
     tokio::time::sleep(Duration::from_secs(1) / CHANGES_A_SECOND).await;
     let (changer_after, lasted) = (used_by_changer(world, &listeners)?, begun.elapsed());
-    let after = used_by_servers(world, side).await?;
+    let after = used_by_servers(world, side)?;
 
     drop(listeners.close()?);
     let servers = after.into_iter().zip(before).map(|(after, before)| after.saturating_sub(before));
@@ -149,10 +149,10 @@ async fn measure(world: &mut World, side: Side, viewers: usize, time: Duration, 
 }
 
 /// What the server, the gateway and Redis have used so far.
-async fn used_by_servers(world: &World, side: Side) -> Result<[Duration; 3]> {
-    let gateway = if has(side, GATEWAY) { cpu::of_group(world.gateway.pid()?)? } else { Duration::ZERO };
-    let redis = if has(side, REDIS) { cpu::of_group(redis_pid(world).await?)? } else { Duration::ZERO };
-    Ok([cpu::of_group(world.server().pid()?)?, gateway, redis])
+fn used_by_servers(world: &World, side: Side) -> Result<[Duration; 3]> {
+    let gateway = if has(side, GATEWAY) { world.gateway.cpu_time()? } else { Duration::ZERO };
+    let redis = if has(side, REDIS) { world.redis.cpu_time()? } else { Duration::ZERO };
+    Ok([world.server().cpu_time()?, gateway, redis])
 }
 
 /// What our publisher, or a peer's worker, has used so far.
@@ -161,10 +161,4 @@ fn used_by_changer(world: &World, listeners: &Listeners<Furthest>) -> Result<Dur
         Changer::Publisher(_) => Ok(own_cpu()?.saturating_sub(listeners.cpu_time()?)),
         Changer::Worker { worker, .. } => worker.cpu_time(),
     }
-}
-
-async fn redis_pid(world: &World) -> Result<i32> {
-    let info: String = world.redis.run(&["INFO", "server"]).await?;
-    let pid = info.lines().find_map(|line| line.strip_prefix("process_id:"));
-    Ok(pid.context("Redis does not say its process")?.trim().parse()?)
 }
