@@ -10,13 +10,16 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 use stack::processor_time;
 
 /// The token of the waker, which ends the reading.
 const STOP: Token = Token(usize::MAX);
+
+/// How long the opening of all streams may take, where nothing else is said.
+const OPEN_PATIENCE: Duration = Duration::from_secs(300);
 
 /// Open streams, read by a thread of their own until they are dropped.
 pub(crate) struct Listeners<R> {
@@ -46,11 +49,35 @@ pub(crate) trait Reader: Send + 'static {
 impl<R: Reader> Listeners<R> {
     /// Opens so many, and returns when each has its head.
     pub(crate) fn open(address: SocketAddr, request: &str, count: usize, reader: impl Fn() -> R) -> Result<Self> {
-        let poll = Poll::new()?;
+        Self::open_within(OPEN_PATIENCE, address, request, count, reader)
+    }
+
+    /// As [`Listeners::open`], but gives up when not all are open by the end of `patience`.
+    pub(crate) fn open_within(
+        patience: Duration,
+        address: SocketAddr,
+        request: &str,
+        count: usize,
+        reader: impl Fn() -> R,
+    ) -> Result<Self> {
+        let begun = Instant::now();
+        let mut streams = Vec::with_capacity(count);
+        while streams.len() < count {
+            let opened = streams.len();
+            ensure!(begun.elapsed() < patience, "{opened} of {count} streams were open after {patience:?}");
+            streams.push(open(address, request).with_context(|| format!("{opened} of {count} streams were open"))?);
+        }
+        Self::of(streams, reader)
+    }
+
+    /// Reads these, whose heads have been read already.
+    pub(crate) fn of(streams: Vec<std::net::TcpStream>, reader: impl Fn() -> R) -> Result<Self> {
+        let (poll, count) = (Poll::new()?, streams.len());
         let waker = Waker::new(poll.registry(), STOP)?;
         let mut listeners = Vec::with_capacity(count);
-        for number in 0..count {
-            let mut stream = TcpStream::from_std(open(address, request)?);
+        for (number, stream) in streams.into_iter().enumerate() {
+            stream.set_nonblocking(true)?;
+            let mut stream = TcpStream::from_std(stream);
             poll.registry().register(&mut stream, Token(number), Interest::READABLE)?;
             listeners.push(Listener { stream, kept: Vec::new(), reader: reader() });
         }
@@ -121,7 +148,6 @@ fn open(address: SocketAddr, request: &str) -> Result<std::net::TcpStream> {
     }
     let text = String::from_utf8_lossy(&head);
     ensure!(text.starts_with("HTTP/1.1 200"), "a stream was refused: {text}");
-    stream.set_nonblocking(true)?;
     Ok(stream)
 }
 

@@ -6,6 +6,7 @@
 //! Everything runs on loopback, is bounded in number and time, and is stopped when its scenario ends.
 
 mod app;
+mod distance;
 mod document;
 mod gateway;
 mod latest;
@@ -30,6 +31,7 @@ use std::process::ExitCode;
 use anyhow::{Result, ensure};
 use clap::Parser;
 use micro::Micro;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use noise::{Look, Noise};
 use report::Scenario;
 use results::Results;
@@ -67,10 +69,21 @@ struct Scale {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    raise_descriptor_limit();
     run(&Cli::parse()).await.unwrap_or_else(|error| {
         eprintln!("\nError: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// Each viewer is a descriptor here, and up to two at the server, which inherits the limit. Where it can't be raised, the
+/// opening of what is too many says so.
+fn raise_descriptor_limit() {
+    let raised =
+        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        eprintln!("The limit of open files stays as it is: {error}");
+    }
 }
 
 async fn run(cli: &Cli) -> Result<ExitCode> {

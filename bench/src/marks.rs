@@ -71,7 +71,8 @@ impl Sent {
         format!("{{\"nth\":\"{number:0NUMBER_DIGITS$}\"}}")
     }
 
-    fn at(&self, number: u64) -> Option<u64> {
+    /// When change `number` was sent, in microseconds since the Unix epoch.
+    pub(crate) fn at(&self, number: u64) -> Option<u64> {
         let sent = self.0.get(usize::try_from(number).ok()?)?.load(Ordering::Relaxed);
         (sent > 0).then_some(sent)
     }
@@ -140,6 +141,30 @@ pub(crate) fn greatest_number(text: &[u8]) -> Result<Option<u64>> {
     Ok(greatest)
 }
 
+/// Reads numbers, and keeps when each was first seen.
+pub(crate) struct Moments(Vec<Option<u64>>);
+
+impl Moments {
+    /// For so many changes.
+    pub(crate) fn new(changes: usize) -> Self {
+        Self(vec![None; changes])
+    }
+
+    /// When change `number` was first seen, in microseconds since the Unix epoch.
+    pub(crate) fn at(&self, number: usize) -> Option<u64> {
+        self.0.get(number).copied().flatten()
+    }
+}
+
+impl Reader for Moments {
+    fn take(&mut self, bytes: &[u8], now: u64) -> Result<Taken> {
+        find(bytes, NUMBER, NUMBER_DIGITS, |number| {
+            let moment = usize::try_from(number).ok().and_then(|number| self.0.get_mut(number));
+            moment.is_some_and(|moment| moment.replace(moment.unwrap_or(now)).is_none())
+        })
+    }
+}
+
 /// Finds what stands behind each `mark`. What may be the beginning of one is left. `found` tells whether it counts.
 fn find(bytes: &[u8], mark: &[u8], digits: usize, mut found: impl FnMut(u64) -> bool) -> Result<Taken> {
     let (mut events, mut from) = (0, 0);
@@ -194,6 +219,14 @@ mod tests {
         let text =
             format!("data: [{},{}]\n\ndata: [{},{}]\n\n", sent.mark(0), sent.mark(2), sent.mark(5), sent.mark(1));
         (0..text.len()).for_each(|cut| assert_eq!(taken(&mut Furthest::default(), &text, cut), 6, "cut at {cut}"));
+    }
+
+    #[test]
+    fn a_moment_is_when_a_change_is_first_seen() {
+        let (mut reader, one) = (Moments::new(2), Sent::new(2).mark(1));
+        assert_eq!(reader.take(one.as_bytes(), 7).unwrap().events, 1);
+        assert_eq!(reader.take(one.as_bytes(), 8).unwrap().events, 0);
+        assert_eq!((reader.at(0), reader.at(1), reader.at(2)), (None, Some(7), None));
     }
 
     #[test]

@@ -28,7 +28,7 @@ impl Sample {
 }
 
 /// The value below which `share` of all lie (nearest rank). Sorts; 0 of none.
-pub(crate) fn percentile(values: &mut [u64], share: f64) -> u64 {
+pub(crate) fn percentile<T: Ord + Copy + Default>(values: &mut [T], share: f64) -> T {
     values.sort_unstable();
     let rank = (share * values.len() as f64).ceil() as usize;
     values.get(rank.saturating_sub(1)).copied().unwrap_or_default()
@@ -62,7 +62,7 @@ mod tests {
         assert_eq!(percentile(&mut values, 0.99), 99);
         assert_eq!(percentile(&mut values, 1.0), 100);
         assert_eq!(percentile(&mut [7], 0.5), 7);
-        assert_eq!(percentile(&mut [], 0.5), 0);
+        assert_eq!(percentile::<u64>(&mut [], 0.5), 0);
     }
     #[test]
     fn an_exponent_is_the_slope_through_logarithms() {

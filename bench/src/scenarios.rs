@@ -4,6 +4,7 @@ mod bytes;
 mod commands;
 mod gateway_commands;
 mod gateway_fanout;
+mod hops;
 mod idle;
 mod money;
 mod restart;
@@ -11,11 +12,10 @@ mod stalled;
 mod viewer_minute;
 mod whole_path;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use crate::Scale;
 use crate::report::Scenario;
-use whole_path::Class;
 
 /// All of them, in the order in which they are run and reported.
 pub(crate) const NAMES: &[&str] = &[
@@ -23,15 +23,21 @@ pub(crate) const NAMES: &[&str] = &[
     "gateway-fanout",
     "edge-100-viewers",
     "edge-1000-viewers",
+    "edge-5000-viewers",
+    "edge-50-a-second",
+    "edge-20-ms",
+    "edge-80-ms",
+    "edge-hops",
+    "origin-100-viewers",
     "origin-1000-viewers",
-    "commands-a-batch",
-    "bytes-a-batch",
-    "cpu-a-viewer-minute",
-    "money",
     "edge-idle",
     "edge-stalled",
     "origin-stalled",
     "edge-restart",
+    "commands-a-batch",
+    "bytes-a-batch",
+    "cpu-a-viewer-minute",
+    "money",
 ];
 
 /// Runs one. `before` are those that have run already, or the last ones written down, for those that reckon with others'
@@ -40,17 +46,15 @@ pub(crate) async fn run(name: &str, scale: Scale, before: &[Scenario]) -> Result
     match name {
         "gateway-commands" => gateway_commands::run(name, scale).await,
         "gateway-fanout" => gateway_fanout::run(name, scale).await,
-        "edge-100-viewers" => whole_path::run(name, Class::Edge, 100, scale).await,
-        "edge-1000-viewers" => whole_path::run(name, Class::Edge, 1_000, scale).await,
-        "origin-1000-viewers" => whole_path::run(name, Class::Origin, 1_000, scale).await,
-        "commands-a-batch" => commands::run(name, scale).await,
-        "bytes-a-batch" => bytes::run(name, scale).await,
-        "cpu-a-viewer-minute" => viewer_minute::run(name, scale).await,
-        "money" => money::run(name, before),
+        "edge-hops" => hops::run(name, scale).await,
         "edge-idle" => idle::run(name, scale).await,
         "edge-stalled" => stalled::edge(name, scale).await,
         "origin-stalled" => stalled::origin(name, scale).await,
         "edge-restart" => restart::run(name, scale).await,
-        _ => bail!("there is no scenario {name}"),
+        "commands-a-batch" => commands::run(name, scale).await,
+        "bytes-a-batch" => bytes::run(name, scale).await,
+        "cpu-a-viewer-minute" => viewer_minute::run(name, scale).await,
+        "money" => money::run(name, before),
+        _ => whole_path::run(name, scale, before).await,
     }
 }

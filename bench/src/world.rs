@@ -12,6 +12,7 @@ use stack::{EdgeSettings, Part, RedisServer, ports, workspace};
 use tempfile::TempDir;
 
 use crate::app::{App, Database};
+use crate::distance::Afar;
 use crate::gateway::{self, TOKEN};
 use crate::listeners::{Listeners, Reader, now_us};
 use crate::marks::Sent;
@@ -62,12 +63,14 @@ pub(crate) struct Setup {
     pub(crate) photos: usize,
     /// Variables of the Worker.
     pub(crate) edge_vars: Vec<(&'static str, String)>,
+    /// A round trip's time between the parts: the gateway stands beside Redis, and all others are so far away from both.
+    pub(crate) distance: Duration,
 }
 
 impl Setup {
     /// One batch of so many photos, with default settings.
     pub(crate) fn new(side: Side, photos: usize) -> Self {
-        Self { side, photos, edge_vars: Vec::new() }
+        Self { side, photos, edge_vars: Vec::new(), distance: Duration::ZERO }
     }
 }
 
@@ -80,6 +83,8 @@ pub(crate) struct World {
     path: String,
     headers: String,
     pub(crate) changer: Changer,
+    /// Redis and the gateway, as all others see them.
+    pub(crate) afar: Afar,
     /// Goes last.
     _dir: TempDir,
 }
@@ -94,34 +99,35 @@ impl World {
     pub(crate) async fn start(setup: &Setup) -> Result<Self> {
         let (dir, redis) = (tempfile::tempdir()?, RedisServer::start().await?);
         let gateway = gateway::start(dir.path(), redis.url()).await?;
+        let afar = Afar::new(setup.distance, &redis, &gateway).await?;
         let authorization = format!("authorization: Bearer {TOKEN}\r\n");
         let (server, path, headers) = match setup.side {
             Side::Edge => {
-                let edge = start_edge(dir.path(), gateway.url(), &setup.edge_vars).await?;
+                let edge = start_edge(dir.path(), &afar.gateway_url, &setup.edge_vars).await?;
                 (Some(edge), format!("/api/batches/{BATCH}/stream"), String::new())
             }
             Side::BareObject => {
-                let object = start_bare_object(dir.path(), gateway.url()).await?;
+                let object = start_bare_object(dir.path(), &afar.gateway_url).await?;
                 (Some(object), format!("/api/batches/{BATCH}/stream"), String::new())
             }
             Side::Gateway => (None, format!("/subscribe/batch:{BATCH}"), authorization),
             Side::Node(peer) => {
-                let server = node_peer::server(peer, &surroundings(&dir, &redis, &gateway)).await?;
+                let server = node_peer::server(peer, &surroundings(&dir, &afar)).await?;
                 (Some(server), format!("/batches/{BATCH}/stream"), String::new())
             }
         };
         let changer = match setup.side {
             Side::Edge | Side::Gateway | Side::BareObject => {
-                Changer::Publisher(App::start(redis.url(), BATCH, setup.photos).await?)
+                Changer::Publisher(App::start(&afar.redis_url, BATCH, setup.photos).await?)
             }
             Side::Node(peer) => {
                 let database = Database::new(&BATCH.parse()?, setup.photos)?;
-                let mut worker = Box::new(Worker::start(peer, &surroundings(&dir, &redis, &gateway))?);
+                let mut worker = Box::new(Worker::start(peer, &surroundings(&dir, &afar))?);
                 worker.publish(BATCH, now_us() / 1_000, &database.state()?, "photo-00000").await?;
                 Changer::Worker { worker, database }
             }
         };
-        Ok(Self { server, gateway, redis, path, headers, changer, _dir: dir })
+        Ok(Self { server, gateway, redis, path, headers, changer, afar, _dir: dir })
     }
 
     /// Who serves the viewers.
@@ -147,6 +153,16 @@ impl World {
     /// Opens the streams of so many viewers.
     pub(crate) fn open<R: Reader>(&self, viewers: usize, reader: impl Fn() -> R) -> Result<Listeners<R>> {
         Listeners::open(self.address()?, &self.request(), viewers, reader)
+    }
+
+    /// As [`World::open`], but gives up when not all are open by the end of `patience`.
+    pub(crate) fn open_within<R: Reader>(
+        &self,
+        patience: Duration,
+        viewers: usize,
+        reader: impl Fn() -> R,
+    ) -> Result<Listeners<R>> {
+        Listeners::open_within(patience, self.address()?, &self.request(), viewers, reader)
     }
 
     /// What its processes, and this one, have used so far.
@@ -254,8 +270,8 @@ async fn start_bare_object(dir: &std::path::Path, gateway_url: &str) -> Result<P
     Ok(object)
 }
 
-fn surroundings<'a>(dir: &'a TempDir, redis: &'a RedisServer, gateway: &'a Part) -> Surroundings<'a> {
-    Surroundings { dir: dir.path(), redis_url: redis.url(), gateway_url: gateway.url(), gateway_token: TOKEN }
+fn surroundings<'a>(dir: &'a TempDir, afar: &'a Afar) -> Surroundings<'a> {
+    Surroundings { dir: dir.path(), redis_url: &afar.redis_url, gateway_url: &afar.gateway_url, gateway_token: TOKEN }
 }
 
 /// The time for which this process has kept processors busy.
