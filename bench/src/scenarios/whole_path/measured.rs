@@ -111,7 +111,7 @@ impl Measured {
     /// Measures once. The outer error is one of measuring; the inner one says why so many viewers could not be had.
     pub(super) async fn add(&mut self, mut world: World, side: Side, case: &Case, secs: u64) -> Result<Result<()>> {
         let (viewers, warm_up) = (case.viewers, case.warm_up());
-        let changes = case.changes_a_second as usize * usize::try_from(secs)?;
+        let changes = case.changes_a_second as usize * usize::try_from(secs * case.times_as_long)?;
         let sent = Sent::new(warm_up + changes);
         let open = |count| world.open_within(OPEN_PATIENCE, count, || Numbers::new(sent.clone(), warm_up));
         let begun = Instant::now();
