@@ -70,6 +70,16 @@ impl<R: Reader> Listeners<R> {
         Self::of(streams, reader)
     }
 
+    /// Opens one by each of these requests, and returns when each has its head.
+    pub(crate) fn open_each(
+        address: SocketAddr,
+        requests: impl IntoIterator<Item = impl AsRef<str>>,
+        reader: impl Fn() -> R,
+    ) -> Result<Self> {
+        let streams = requests.into_iter().map(|request| open(address, request.as_ref())).collect::<Result<_>>()?;
+        Self::of(streams, reader)
+    }
+
     /// Reads these, whose heads have been read already.
     pub(crate) fn of(streams: Vec<std::net::TcpStream>, reader: impl Fn() -> R) -> Result<Self> {
         let (poll, count) = (Poll::new()?, streams.len());

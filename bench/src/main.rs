@@ -5,9 +5,11 @@
 //!
 //! Everything runs on loopback, is bounded in number and time, and is stopped when its scenario ends.
 
+mod answer;
 mod app;
 mod distance;
 mod document;
+mod fleet;
 mod gateway;
 mod latest;
 mod listeners;
@@ -16,6 +18,7 @@ mod micro;
 mod node_peer;
 mod noise;
 mod peers;
+mod plain_worker;
 mod plot;
 mod plots;
 mod readme;

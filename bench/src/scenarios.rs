@@ -1,12 +1,17 @@
 //! The scenarios, by name.
 
 mod bytes;
+mod cold_start;
 mod commands;
 mod gateway_commands;
 mod gateway_fanout;
+mod growth;
 mod hops;
 mod idle;
 mod money;
+mod notify;
+mod reads;
+mod reads_ttl;
 mod restart;
 mod stalled;
 mod viewer_minute;
@@ -34,6 +39,11 @@ pub(crate) const NAMES: &[&str] = &[
     "edge-stalled",
     "origin-stalled",
     "edge-restart",
+    "reads",
+    "reads-ttl",
+    "notify",
+    "growth",
+    "cold-start",
     "commands-a-batch",
     "bytes-a-batch",
     "cpu-a-viewer-minute",
@@ -51,6 +61,11 @@ pub(crate) async fn run(name: &str, scale: Scale, before: &[Scenario]) -> Result
         "edge-stalled" => stalled::edge(name, scale).await,
         "origin-stalled" => stalled::origin(name, scale).await,
         "edge-restart" => restart::run(name, scale).await,
+        "reads" => reads::run(name, scale).await,
+        "reads-ttl" => reads_ttl::run(name, scale).await,
+        "notify" => notify::run(name, scale).await,
+        "growth" => growth::run(name, scale).await,
+        "cold-start" => cold_start::run(name, scale).await,
         "commands-a-batch" => commands::run(name, scale).await,
         "bytes-a-batch" => bytes::run(name, scale).await,
         "cpu-a-viewer-minute" => viewer_minute::run(name, scale).await,

@@ -246,6 +246,13 @@ pub(crate) async fn start_edge(
     gateway_url: &str,
     vars: &[(&'static str, String)],
 ) -> Result<Part> {
+    let mut edge = stopped_edge(dir, gateway_url, vars)?;
+    edge.start().await?;
+    Ok(edge)
+}
+
+/// The same, not started yet.
+pub(crate) fn stopped_edge(dir: &std::path::Path, gateway_url: &str, vars: &[(&'static str, String)]) -> Result<Part> {
     let wiring = [
         ("UPSTASH_REDIS_REST_URL", gateway_url),
         ("UPSTASH_REDIS_REST_TOKEN", TOKEN),
@@ -255,9 +262,7 @@ pub(crate) async fn start_edge(
     ];
     let wiring = wiring.map(|(name, value)| (name, value.to_owned()));
     let vars = wiring.into_iter().chain(vars.iter().cloned()).map(|(name, value)| (name.to_owned(), value)).collect();
-    let mut edge = stack::bare_edge(dir, workspace::root(), &EdgeSettings { port: ports::free()?, vars, build: None })?;
-    edge.start().await?;
-    Ok(edge)
+    stack::bare_edge(dir, workspace::root(), &EdgeSettings { port: ports::free()?, vars, build: None })
 }
 
 /// The bare object in `workerd`, reading from this gateway.

@@ -94,6 +94,16 @@ impl Part {
         ready.with_context(|| format!("{} did not start; its log ends:\n{}", self.name, self.log_tail()))
     }
 
+    /// Starts it and does not wait until it is ready.
+    ///
+    /// # Errors
+    /// When it runs already, or cannot be started.
+    pub fn spawn(&mut self) -> Result<()> {
+        ensure!(self.process.is_none(), "{} runs already", self.name);
+        self.process = Some(Process::spawn(&self.program, &self.log)?);
+        Ok(())
+    }
+
     async fn spawn_and_wait(&mut self) -> Result<()> {
         let process = self.process.insert(Process::spawn(&self.program, &self.log)?);
         process.printed(self.says, self.guard).await?;
