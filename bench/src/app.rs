@@ -1,14 +1,17 @@
 //! An application: one batch whose photos change in turn, in a database that is memory, so that only what lies behind a
 //! commit is measured.
 
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use publisher::{
     BatchId, BatchState, BatchStatus, Changes, Counts, Head, Json, Photo, PhotoId, PhotoStatus, Position,
-    ProgressSource, Publisher, SourceError,
+    ProgressSource, PublishError, Published, Publisher, SourceError,
 };
+use tokio::task::JoinSet;
 
 use crate::listeners::now_us;
 use crate::marks::Sent;
@@ -16,11 +19,16 @@ use crate::marks::Sent;
 /// What a photo's result has beside its mark: as many bytes as an analysed photo's.
 const PADDING: usize = 120;
 
+/// Explicit publications whose acknowledgements may be outstanding.
+pub(crate) const MOST_UNDER_WAY: usize = 64;
+
 /// The application.
 pub(crate) struct App {
     publisher: Publisher,
     database: Database,
     id: BatchId,
+    /// Explicit publications that are not acknowledged yet.
+    under_way: JoinSet<Result<Published, PublishError>>,
 }
 
 /// The database. Peers' workers are told what it holds.
@@ -48,7 +56,7 @@ impl App {
         let publisher = Publisher::builder(redis_url).source(database.clone()).connect().await?;
         let whole = database.changes_since(None);
         publisher.publish(whole).await?;
-        Ok(Self { publisher, database, id })
+        Ok(Self { publisher, database, id, under_way: JoinSet::new() })
     }
 
     /// Commits change `number`, a photo's, and tells the publisher.
@@ -70,10 +78,45 @@ impl App {
         &self.database
     }
 
+    /// Commits change `number`, a photo's, and publishes just that by the explicit call. Returns when it is on its way:
+    /// the acknowledgement is waited for meanwhile, but no more than [`MOST_UNDER_WAY`] are outstanding.
+    pub(crate) async fn publish_ahead(&mut self, number: usize, sent: &Sent) -> Result<()> {
+        self.acknowledged(MOST_UNDER_WAY - 1).await?;
+        let since = self.database.position();
+        self.database.commit(number, sent)?;
+        let (publisher, changes) = (self.publisher.clone(), self.database.changes_since(Some(since)));
+        let mut publishing = Box::pin(async move { publisher.publish(changes).await });
+        // Begun here and not by a task, of which a later one may come first: what is sent in order arrives in order.
+        match std::future::poll_fn(|context| Poll::Ready(Pin::new(&mut publishing).poll(context))).await {
+            Poll::Ready(published) => applied(published)?,
+            Poll::Pending => drop(self.under_way.spawn(publishing)),
+        }
+        Ok(())
+    }
+
+    /// Waits until at most `rest` explicit publications are not acknowledged.
+    pub(crate) async fn acknowledged(&mut self, rest: usize) -> Result<()> {
+        while let Some(done) = self.under_way.try_join_next() {
+            applied(done?)?;
+        }
+        while self.under_way.len() > rest
+            && let Some(done) = self.under_way.join_next().await
+        {
+            applied(done?)?;
+        }
+        Ok(())
+    }
+
     /// Publishes what is left.
     pub(crate) async fn close(self) {
         self.publisher.close(Duration::from_secs(5)).await;
     }
+}
+
+/// A change that Redis had already came after a later one: the order did not hold.
+fn applied(published: Result<Published, PublishError>) -> Result<()> {
+    ensure!(published? == Published::Applied, "a change was overtaken by a later one");
+    Ok(())
 }
 
 impl Database {

@@ -5,6 +5,7 @@
 //!
 //! Everything runs on loopback, is bounded in number and time, and is stopped when its scenario ends.
 
+mod ages;
 mod answer;
 mod app;
 mod distance;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
+use memchr::memmem;
 
 use crate::listeners::{Reader, Taken, now_us};
 
@@ -16,9 +17,9 @@ const TIME: &[u8] = b"\"sent\":";
 const TIME_DIGITS: usize = 16;
 
 /// Stands before a number.
-const NUMBER: &[u8] = b"\"nth\":\"";
+pub(crate) const NUMBER: &[u8] = b"\"nth\":\"";
 /// How many digits a number has, with zeros in front: as text, for a number in JSON has none.
-const NUMBER_DIGITS: usize = 8;
+pub(crate) const NUMBER_DIGITS: usize = 8;
 
 /// An event with the present time, so many bytes long.
 pub(crate) fn timed_event(bytes: usize) -> String {
@@ -166,9 +167,9 @@ impl Reader for Moments {
 }
 
 /// Finds what stands behind each `mark`. What may be the beginning of one is left. `found` tells whether it counts.
-fn find(bytes: &[u8], mark: &[u8], digits: usize, mut found: impl FnMut(u64) -> bool) -> Result<Taken> {
-    let (mut events, mut from) = (0, 0);
-    while let Some(at) = bytes[from..].windows(mark.len()).position(|part| part == mark) {
+pub(crate) fn find(bytes: &[u8], mark: &[u8], digits: usize, mut found: impl FnMut(u64) -> bool) -> Result<Taken> {
+    let (finder, mut events, mut from) = (memmem::Finder::new(mark), 0, 0);
+    while let Some(at) = finder.find(&bytes[from..]) {
         let begin = from + at + mark.len();
         let Some(value) = bytes.get(begin..begin + digits) else {
             return Ok(Taken { events, bytes: from + at });

@@ -3,6 +3,7 @@
 mod bytes;
 mod cold_start;
 mod commands;
+mod freshness;
 mod gateway_commands;
 mod gateway_fanout;
 mod growth;
@@ -35,6 +36,9 @@ pub(crate) const NAMES: &[&str] = &[
     "edge-hops",
     "origin-100-viewers",
     "origin-1000-viewers",
+    "edge-freshness-1000",
+    "edge-freshness-5000",
+    "origin-freshness-1000",
     "edge-idle",
     "edge-stalled",
     "origin-stalled",
@@ -57,6 +61,9 @@ pub(crate) async fn run(name: &str, scale: Scale, before: &[Scenario]) -> Result
         "gateway-commands" => gateway_commands::run(name, scale).await,
         "gateway-fanout" => gateway_fanout::run(name, scale).await,
         "edge-hops" => hops::run(name, scale).await,
+        "edge-freshness-1000" => freshness::run(name, freshness::EDGE_1000, scale).await,
+        "edge-freshness-5000" => freshness::run(name, freshness::EDGE_5000, scale).await,
+        "origin-freshness-1000" => freshness::run(name, freshness::ORIGIN_1000, scale).await,
         "edge-idle" => idle::run(name, scale).await,
         "edge-stalled" => stalled::edge(name, scale).await,
         "origin-stalled" => stalled::origin(name, scale).await,

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use crate::Scale;
 use crate::report::{Figure, Scenario};
 use crate::world::{Setup, World};
+pub(super) use cases::Class;
 use cases::{Case, PHOTOS};
 use measured::{Measured, What};
 

@@ -27,7 +27,7 @@ const PLAIN: &str = "edge-100-viewers";
 /// many places serves the viewers (ours in workerd, Upstash Realtime's handler in Node), at the *origin* one beside Redis
 /// does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Class {
+pub(crate) enum Class {
     Edge,
     Origin,
 }
