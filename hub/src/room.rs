@@ -16,6 +16,9 @@ use crate::{
     reading::Pace,
 };
 
+/// The processor time that a room may spend on a viewer's write, in microseconds: more than twice what one was measured
+/// to cost, so that half is left for all else.
+const SWEEP_MICROS_PER_VIEWER: u64 = 100;
 /// From so many viewers on it is found out how long a sweep takes: fewer are no work.
 const MANY_VIEWERS: usize = 32;
 /// The longest rest after a sweep that took as long.
@@ -55,6 +58,10 @@ pub struct Room {
     /// Viewers were sent away because nothing had changed for long.
     forgotten: bool,
     swept_at: Millis,
+    /// Until when the sweeps so far have spent the time that they may. One may come before, so that changes that come
+    /// about as often as sweeps may are each written at once; were it not so, each would wait a little longer than the
+    /// one before.
+    spent_until: Millis,
     sweep_at: Option<Millis>,
     /// How long the last sweep took is not known yet: clocks stand still until its turn is over.
     measuring: bool,
@@ -94,6 +101,7 @@ impl Room {
             newcomer_at: now,
             forgotten: false,
             swept_at: 0,
+            spent_until: 0,
             sweep_at: None,
             measuring: false,
             rested_at: 0,
@@ -184,6 +192,11 @@ impl Room {
     /// How long one proof counts.
     fn trust(&self) -> Millis {
         self.config.ping + PING_ANSWER
+    }
+
+    /// How long a sweep may take.
+    fn sweep_cost(&self) -> Millis {
+        self.audience.len() as u64 * SWEEP_MICROS_PER_VIEWER / 1_000
     }
 
     /// Someone is watching a batch that goes on.
@@ -445,8 +458,8 @@ impl Turn<'_> {
         room.origin_wanted = false;
     }
 
-    /// The replica changed, by a message that covers commits since `at` or by a read. It is shown at once when the last
-    /// sweep was long enough ago; otherwise together with what else comes until then.
+    /// The replica changed, by a message that covers commits since `at` or by a read. It is shown at once when sweeps have
+    /// left time for one more; otherwise together with what else comes until then.
     fn changed(&mut self, at: Option<u64>) {
         let (now, room) = (self.now(), &mut *self.room);
         (room.changed_at, room.doubt_at) = (now, now + room.config.stall_after);
@@ -458,7 +471,10 @@ impl Turn<'_> {
             room.show_everything = false;
             room.audience.show_everything();
         }
-        let due = room.rested_at.max(room.swept_at + room.config.flush);
+        let due = room
+            .rested_at
+            .max(room.swept_at + room.config.flush)
+            .max(room.spent_until.saturating_sub(room.sweep_cost()));
         if now >= due && !room.measuring {
             self.sweep();
         } else {
@@ -485,6 +501,7 @@ impl Turn<'_> {
 
     fn sweep(&mut self) {
         (self.room.swept_at, self.room.sweep_at) = (self.moment.now, None);
+        self.room.spent_until = self.room.spent_until.max(self.moment.now) + self.room.sweep_cost();
         self.room.measuring = self.room.audience.len() >= MANY_VIEWERS;
         let at = self.room.pending_at.take();
         self.show(None, at);

@@ -166,16 +166,42 @@ fn a_room_that_is_short_of_time_rests_as_long_as_its_sweep_took() {
     assert!(swept(&room.handle(Input::Message(&news(9, 10, BatchStatus::Processing)), 2_621, OPEN)));
 }
 
-#[test]
-fn many_viewers_alone_are_no_reason_to_wait() {
+/// A thousand viewers, whose sweeps may come every 100 ms.
+fn crowded_room() -> Room {
     let mut room = live_room(3);
     (2..=1_000).for_each(|viewer| drop(room.handle(came(viewer, seen(3)), 1_500, OPEN)));
-    room.handle(Input::Message(&news(3, 4, BatchStatus::Processing)), 2_000, OPEN);
-    // The sweep took 30 ms.
-    room.handle(Input::Wake, 2_031, OPEN);
-    assert_eq!(room.handle(Input::Message(&news(4, 5, BatchStatus::Processing)), 2_060, OPEN), []);
-    let out = room.handle(Input::Wake, 2_061, OPEN);
-    assert_eq!(ids(&written(&out, 1_000)), [seen(5).unwrap().to_string()]);
+    room
+}
+
+#[test]
+fn changes_that_come_as_often_as_sweeps_may_are_each_shown_at_once() {
+    let mut room = crowded_room();
+    for (version, late) in (4..40).zip([0, 3, 1, 9, 2, 40].into_iter().cycle()) {
+        let now = 2_000 + 100 * version + late;
+        let news = news(version - 1, version, BatchStatus::Processing);
+        let out = room.handle(Input::Message(&news), now, OPEN);
+        assert_eq!(ids(&written(&out, 1_000)), [seen(version).unwrap().to_string()], "{now}");
+        // The sweep took no time.
+        room.handle(Input::Wake, now + 1, OPEN);
+    }
+}
+
+#[test]
+fn changes_that_come_oftener_are_shown_together_as_often_as_sweeps_may() {
+    let mut room = crowded_room();
+    let mut sweeps = 0;
+    for now in 2_000..4_000 {
+        let out = match now % 10 {
+            0 => {
+                let version = 4 + (now - 2_000) / 10;
+                room.handle(Input::Message(&news(version - 1, version, BatchStatus::Processing)), now, OPEN)
+            }
+            _ if room.wake_at().is_some_and(|at| at <= now) => room.handle(Input::Wake, now, OPEN),
+            _ => Vec::new(),
+        };
+        sweeps += ids(&written(&out, 1_000)).len();
+    }
+    assert!((20..=22).contains(&sweeps), "{sweeps} in two seconds");
 }
 
 #[test]
