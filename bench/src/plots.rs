@@ -85,7 +85,7 @@ fn freshness(scenarios: &[Scenario], viewers: &Viewers) -> Chart {
     let measured = measured(scenarios, viewers);
     let mut lines = Vec::new();
     for (dashes, percentile) in ["p50", "p99"].into_iter().enumerate() {
-        let begins = format!("age of the state shown, {percentile}");
+        let begins = format!("age, {percentile}");
         for (colour, side) in sides(&measured).iter().enumerate() {
             let of = |(_, scenario): &(u32, &Scenario)| {
                 let figure = scenario.figures.iter().find(|figure| figure.name.starts_with(&begins))?;
@@ -168,7 +168,7 @@ mod tests {
         assert!(all(&[]).is_empty());
         let edge = scenario("edge-100-viewers", &["commit to viewer, p50", "the server's CPU"]);
         assert_eq!(names(&all(&[edge])), ["latency-edge", "cost-edge"]);
-        let fresh = scenario("edge-freshness-5000", &["age of the state shown, p50, of all viewers"]);
+        let fresh = scenario("edge-freshness-5000", &["age, p50"]);
         assert_eq!(names(&all(&[fresh])), ["freshness-edge"]);
     }
 

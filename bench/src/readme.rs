@@ -28,10 +28,25 @@ struct Row {
 const UPSTASH: (&str, &str) = ("upstash-realtime", "Upstash Realtime");
 
 /// What is most worth knowing. A scenario that was not measured is left out.
-const ROWS: [Row; 9] = [
+const ROWS: [Row; 12] = [
     edge("100 viewers at the edge: commit to viewer, p99", "edge-100-viewers", P99, " ms"),
     edge("1,000 viewers at the edge: commit to viewer, p99", "edge-1000-viewers", P99, " ms"),
     edge("the same: CPU a viewer and change", "edge-1000-viewers", CPU, " µs"),
+    edge("100 changes a second to them: age of what they see, p99", "edge-freshness-1000", "age, p99", " ms"),
+    edge(
+        "1,000 updates to them: commands and messages",
+        "commands-a-batch",
+        "1000 viewers: commands, subscriptions and messages",
+        "",
+    ),
+    Row {
+        what: "a batch of 500 photos, each changing twice: bytes a viewer",
+        scenario: "bytes-a-batch",
+        figure: "500 photos: bytes read",
+        unit: "",
+        ours: "Batchcast",
+        other: SUBSCRIBERS,
+    },
     origin("1,000 viewers at the origin: commit to viewer, p50", "commit to viewer, p50", " ms", QUERIES),
     origin("the same: p99", P99, " ms", SUBSCRIBERS),
     origin("the same: CPU a viewer and change", CPU, " µs", SUBSCRIBERS),

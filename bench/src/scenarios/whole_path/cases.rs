@@ -198,12 +198,21 @@ impl Case {
         )
     }
 
+    fn pause_ms(&self) -> u128 {
+        1_000 / u128::from(self.changes_a_second)
+    }
+
+    /// Changes come closer together than our publisher sends them.
+    fn is_coalesced(&self) -> bool {
+        self.pause_ms() <= COALESCE_MS
+    }
+
     fn coalescing(&self) -> String {
-        let pause = 1_000 / u128::from(self.changes_a_second);
-        if pause > COALESCE_MS {
+        if !self.is_coalesced() {
             return "Changes are far enough apart that none waits for the publisher to coalesce it with the one before."
                 .to_owned();
         }
+        let pause = self.pause_ms();
         format!(
             "Our publisher sends at most one update of a batch every {COALESCE_MS} ms, and the changes come every {pause} \
              ms, each of another photo: most wait, and leave together with others. Upstash Realtime sends each. Our \
@@ -228,7 +237,7 @@ impl Case {
                 let ratio = ours.median() / theirs.median();
                 // What ours could not show it has not met.
                 let shown = ours.0.is_empty() || !theirs.0.is_empty();
-                shown.then(|| Bar::ratio(&about, ratio, Limit::AtMost(at_most)))
+                shown.then(|| Bar::ratio(&about, ratio, Limit::AtMost(at_most)).why(&self.why_late()))
             }
             Asked::Claimed => {
                 let bar = Bar::of(
@@ -240,6 +249,16 @@ impl Case {
                 Some(bar.why(&self.why_slow(ours.sample(What::ServerCpu))))
             }
         }
+    }
+
+    /// Why others may be sooner.
+    fn why_late(&self) -> String {
+        if !self.is_coalesced() {
+            return String::new();
+        }
+        format!(
+            "our publisher lets an update wait for up to {COALESCE_MS} ms, so that others leave with it (`COALESCE_MS`)"
+        )
     }
 
     /// What was seen of how long the server is busy with one change.
