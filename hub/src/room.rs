@@ -199,6 +199,19 @@ impl Room {
         self.audience.len() as u64 * SWEEP_MICROS_PER_VIEWER / 1_000
     }
 
+    /// When there is time for the next sweep: never later than a sweep's time after the last one.
+    fn affordable_at(&self) -> Millis {
+        let cost = self.sweep_cost();
+        self.spent_until.saturating_sub(cost).min(self.swept_at + cost)
+    }
+
+    /// A sweep takes its time now. Those that look at who is behind come whether there is time or not, so more than two
+    /// sweeps' are never owed.
+    fn spend(&mut self) {
+        let (now, cost) = (self.swept_at, self.sweep_cost());
+        self.spent_until = (self.spent_until.max(now) + cost).min(now + 2 * cost);
+    }
+
     /// Someone is watching a batch that goes on.
     fn is_watched(&self) -> bool {
         !self.audience.is_empty() && !self.replica.has_ended()
@@ -471,10 +484,7 @@ impl Turn<'_> {
             room.show_everything = false;
             room.audience.show_everything();
         }
-        let due = room
-            .rested_at
-            .max(room.swept_at + room.config.flush)
-            .max(room.spent_until.saturating_sub(room.sweep_cost()));
+        let due = room.rested_at.max(room.swept_at + room.config.flush).max(room.affordable_at());
         if now >= due && !room.measuring {
             self.sweep();
         } else {
@@ -501,7 +511,7 @@ impl Turn<'_> {
 
     fn sweep(&mut self) {
         (self.room.swept_at, self.room.sweep_at) = (self.moment.now, None);
-        self.room.spent_until = self.room.spent_until.max(self.moment.now) + self.room.sweep_cost();
+        self.room.spend();
         self.room.measuring = self.room.audience.len() >= MANY_VIEWERS;
         let at = self.room.pending_at.take();
         self.show(None, at);

@@ -168,8 +168,13 @@ fn a_room_that_is_short_of_time_rests_as_long_as_its_sweep_took() {
 
 /// A thousand viewers, whose sweeps may come every 100 ms.
 fn crowded_room() -> Room {
+    room_of(1_000)
+}
+
+/// So many viewers, who were shown version 3.
+fn room_of(viewers: u32) -> Room {
     let mut room = live_room(3);
-    (2..=1_000).for_each(|viewer| drop(room.handle(came(viewer, seen(3)), 1_500, OPEN)));
+    (2..=viewers).for_each(|viewer| drop(room.handle(came(viewer, seen(3)), 1_500, OPEN)));
     room
 }
 
@@ -202,6 +207,38 @@ fn changes_that_come_oftener_are_shown_together_as_often_as_sweeps_may() {
         sweeps += ids(&written(&out, 1_000)).len();
     }
     assert!((20..=22).contains(&sweeps), "{sweeps} in two seconds");
+}
+
+/// Its last sweep is not to be paid for by the few who stayed.
+#[test]
+fn when_most_have_left_the_rest_need_not_wait() {
+    let mut room = room_of(5_000);
+    room.handle(Input::Message(&news(3, 4, BatchStatus::Processing)), 2_000, OPEN);
+    room.handle(Input::Wake, 2_001, OPEN);
+    (2..=5_000).for_each(|viewer| drop(room.handle(Input::Left(ViewerId(viewer)), 2_002, OPEN)));
+    let out = room.handle(Input::Message(&news(4, 5, BatchStatus::Processing)), 2_020, OPEN);
+    assert_eq!(ids(&written(&out, 1)), [seen(5).unwrap().to_string()]);
+}
+
+/// Whoever is behind is looked at every 250 ms, oftener than a room of so many may sweep.
+#[test]
+fn a_viewer_that_was_behind_for_long_leaves_no_debt() {
+    let mut room = room_of(5_000);
+    let full = |viewer: ViewerId| viewer != ViewerId(7);
+    room.handle(Input::Message(&news(3, 4, BatchStatus::Processing)), 2_000, &full);
+    for now in 2_001..10_000 {
+        if room.wake_at().is_some_and(|at| at <= now) {
+            room.handle(Input::Wake, now, &full);
+        }
+    }
+    room.handle(Input::Left(ViewerId(7)), 10_000, OPEN);
+    // Nobody is looked for any more.
+    room.handle(Input::Wake, 10_300, OPEN);
+    room.handle(Input::Wake, 10_301, OPEN);
+    room.handle(Input::Message(&news(4, 5, BatchStatus::Processing)), 10_302, OPEN);
+    // A sweep's time after the last one.
+    let out = room.handle(Input::Wake, 10_800, OPEN);
+    assert_eq!(ids(&written(&out, 1)), [seen(5).unwrap().to_string()]);
 }
 
 #[test]
