@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::listeners::{Reader, Taken, now_us};
-use crate::marks::{NUMBER, NUMBER_DIGITS, Sent, find};
+use crate::marks::{Sent, find_numbers};
 use crate::sample::percentile;
 
 /// From one sample to the next.
@@ -79,7 +79,7 @@ pub(crate) struct Newest {
 impl Reader for Newest {
     fn take(&mut self, bytes: &[u8], now: u64) -> Result<Taken> {
         let before = self.newest;
-        let taken = find(bytes, NUMBER, NUMBER_DIGITS, |number| {
+        let taken = find_numbers(bytes, |number| {
             self.newest = self.newest.max(number + 1);
             false
         })?;
@@ -189,7 +189,9 @@ mod tests {
         shown.reader(0).take(first.as_bytes(), now_us()).unwrap();
         let committed = sent.at(0).unwrap();
         assert_eq!(shown.ages(committed + 5, &sent).collect::<Vec<_>>(), [5, 5], "who has read nothing is as old");
-        std::thread::sleep(Duration::from_millis(2));
+        while now_us() <= committed + 2_000 {
+            std::hint::spin_loop();
+        }
         shown.reader(1).take(sent.mark(1).as_bytes(), now_us()).unwrap();
         let ages: Vec<u32> = shown.ages(sent.at(1).unwrap() + 7, &sent).collect();
         assert!(ages[0] > 2_000 && ages[1] == 7, "{ages:?}");
@@ -205,12 +207,10 @@ mod tests {
     }
 
     #[test]
-    fn a_sampler_takes_a_sample_of_each_viewer_at_each_moment() {
+    fn a_sample_is_taken_of_each_viewer_at_each_moment() {
         let (sent, shown) = (Sent::new(1), Shown::new(3));
         sent.mark(0);
-        let sampler = Sampler::start(shown, sent, Duration::from_millis(50));
-        std::thread::sleep(Duration::from_millis(100));
-        let ages = sampler.finish().unwrap();
+        let ages = sample(&shown, &sent, Duration::from_millis(50), &AtomicBool::new(false));
         assert_eq!((ages.samples, ages.us.len()), (5, 15));
     }
 }

@@ -26,7 +26,8 @@ pub(crate) struct Listeners<R> {
     count: usize,
     counters: Arc<Counters>,
     waker: Waker,
-    thread: JoinHandle<Result<Vec<R>>>,
+    /// `None`: closed.
+    thread: Option<JoinHandle<Result<Vec<R>>>>,
 }
 
 /// What all together have come to.
@@ -98,7 +99,7 @@ impl<R: Reader> Listeners<R> {
             read_all(poll, &mut listeners, &shared)?;
             Ok(listeners.into_iter().map(|listener| listener.reader).collect())
         });
-        Ok(Self { count, counters, waker, thread })
+        Ok(Self { count, counters, waker, thread: Some(thread) })
     }
 
     /// How many bytes all together have read, after the heads.
@@ -137,10 +138,18 @@ impl<R: Reader> Listeners<R> {
     }
 
     /// Closes all; what each reader has found.
-    pub(crate) fn close(self) -> Result<Vec<R>> {
+    pub(crate) fn close(mut self) -> Result<Vec<R>> {
         // A thread that has failed is not there to be woken; joining it tells why.
         let _ = self.waker.wake();
-        self.thread.join().map_err(|_| anyhow::anyhow!("the listeners panicked"))?
+        let thread = self.thread.take().context("the listeners are closed already")?;
+        thread.join().map_err(|_| anyhow::anyhow!("the listeners panicked"))?
+    }
+}
+
+impl<R> Drop for Listeners<R> {
+    fn drop(&mut self) {
+        // Who has failed elsewhere does not wait for what was read.
+        let _ = self.waker.wake();
     }
 }
 

@@ -17,9 +17,9 @@ const TIME: &[u8] = b"\"sent\":";
 const TIME_DIGITS: usize = 16;
 
 /// Stands before a number.
-pub(crate) const NUMBER: &[u8] = b"\"nth\":\"";
+const NUMBER: &[u8] = b"\"nth\":\"";
 /// How many digits a number has, with zeros in front: as text, for a number in JSON has none.
-pub(crate) const NUMBER_DIGITS: usize = 8;
+const NUMBER_DIGITS: usize = 8;
 
 /// An event with the present time, so many bytes long.
 pub(crate) fn timed_event(bytes: usize) -> String {
@@ -100,7 +100,7 @@ impl Numbers {
 
 impl Reader for Numbers {
     fn take(&mut self, bytes: &[u8], now: u64) -> Result<Taken> {
-        find(bytes, NUMBER, NUMBER_DIGITS, |number| {
+        find_numbers(bytes, |number| {
             let (Some(sent), Ok(index)) = (self.sent.at(number), usize::try_from(number)) else { return false };
             if std::mem::replace(&mut self.seen[index], true) {
                 return false;
@@ -124,7 +124,7 @@ pub(crate) struct Furthest {
 impl Reader for Furthest {
     fn take(&mut self, bytes: &[u8], _: u64) -> Result<Taken> {
         let before = self.heard;
-        let taken = find(bytes, NUMBER, NUMBER_DIGITS, |number| {
+        let taken = find_numbers(bytes, |number| {
             self.heard = self.heard.max(number + 1);
             false
         })?;
@@ -135,7 +135,7 @@ impl Reader for Furthest {
 /// The greatest number that stands in a text that is whole.
 pub(crate) fn greatest_number(text: &[u8]) -> Result<Option<u64>> {
     let mut greatest = None;
-    find(text, NUMBER, NUMBER_DIGITS, |number| {
+    find_numbers(text, |number| {
         greatest = greatest.max(Some(number));
         true
     })?;
@@ -159,15 +159,20 @@ impl Moments {
 
 impl Reader for Moments {
     fn take(&mut self, bytes: &[u8], now: u64) -> Result<Taken> {
-        find(bytes, NUMBER, NUMBER_DIGITS, |number| {
+        find_numbers(bytes, |number| {
             let moment = usize::try_from(number).ok().and_then(|number| self.0.get_mut(number));
             moment.is_some_and(|moment| moment.replace(moment.unwrap_or(now)).is_none())
         })
     }
 }
 
+/// Finds the numbers of changes. What may be the beginning of one is left. `found` tells whether it counts.
+pub(crate) fn find_numbers(bytes: &[u8], found: impl FnMut(u64) -> bool) -> Result<Taken> {
+    find(bytes, NUMBER, NUMBER_DIGITS, found)
+}
+
 /// Finds what stands behind each `mark`. What may be the beginning of one is left. `found` tells whether it counts.
-pub(crate) fn find(bytes: &[u8], mark: &[u8], digits: usize, mut found: impl FnMut(u64) -> bool) -> Result<Taken> {
+fn find(bytes: &[u8], mark: &[u8], digits: usize, mut found: impl FnMut(u64) -> bool) -> Result<Taken> {
     let (finder, mut events, mut from) = (memmem::Finder::new(mark), 0, 0);
     while let Some(at) = finder.find(&bytes[from..]) {
         let begin = from + at + mark.len();
