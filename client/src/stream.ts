@@ -100,6 +100,8 @@ export function watchBatch(batchId: string, handlers: Handlers, around: Surround
       if (state) handlers.signal(state === "stale" ? "stale" : "fresh");
     });
     on("stalled", () => handlers.signal("stalled"));
+    // The server closes, and the browser looks in from time to time, with the id of this event.
+    on("idle", () => handlers.signal("stalled"));
     on("busy", () => handlers.signal("busy"));
     on("gone", () => end("gone"));
     // The server closes, and the browser comes back with the cookie of then: the application may have renewed it.

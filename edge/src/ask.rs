@@ -2,7 +2,7 @@
 //! sent reaches the object unchecked. And which object it asks.
 
 use serde::{Deserialize, Serialize};
-use wire::{BatchId, Position};
+use wire::{BatchId, Position, Seen};
 
 use crate::access::Caller;
 
@@ -37,8 +37,8 @@ pub enum What {
     },
     /// The stream.
     Stream {
-        /// `Last-Event-ID`, if it is a position.
-        seen: Option<Position>,
+        /// `Last-Event-ID`, if it is one of ours.
+        seen: Option<Seen>,
     },
 }
 
@@ -96,7 +96,7 @@ mod tests {
             batch: "b".parse().unwrap(),
             caller: Caller::Developer(Some("ü\n".into())),
             origin: Some("https://app.example.com".into()),
-            what: What::Stream { seen: "7-3".parse().ok() },
+            what: What::Stream { seen: "7-3~idle".parse().ok() },
         };
         assert_eq!(serde_json::from_str::<Ask>(&serde_json::to_string(&ask).unwrap()).unwrap(), ask);
     }

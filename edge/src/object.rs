@@ -10,8 +10,8 @@ use std::{
     rc::Rc,
 };
 
-use hub::{Forgotten, Held, Room, Source};
-use wire::{BatchId, Position, Stored};
+use hub::{Held, Room, Source};
+use wire::{BatchId, Position, Seen, Stored};
 use worker::{DurableObject, Env, Request, Response, State, durable_object};
 
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     entry, log,
     origin::Origin,
     problem::{Kind, Problem},
-    redis::Redis,
+    redis::{Redis, Standing},
     reply,
     settings::Settings,
 };
@@ -35,7 +35,7 @@ mod upstream;
 
 use clockwork::Armed;
 use counting::Counted;
-use reads::{Beyond, Confirming, Failure, Fetching};
+use reads::{Confirming, Failure, Fetching, Recent};
 use streams::Streams;
 use upstream::Upstream;
 
@@ -90,11 +90,11 @@ struct Slot {
     room: Option<Room>,
     held: Option<Held>,
     upstream: Option<Upstream>,
-    /// Viewers were sent away because nothing had changed for long.
-    forgotten: Option<Forgotten>,
     fetching: Option<Fetching>,
     /// What was found out because a viewer had seen more than is held.
-    beyond: Option<Beyond>,
+    beyond: Option<Recent<Result<Option<Stored>, String>>>,
+    /// Where Redis stood, for those who look in from time to time: asked at most once in `ACTIVE_TTL_SECS`.
+    standing: Option<Recent<Option<Option<Standing>>>>,
     /// The position is being read, to believe an end.
     confirming: Option<Confirming>,
     /// Reads leave the origin alone for a moment after it failed.
@@ -176,14 +176,23 @@ impl Object {
         self: &Rc<Self>,
         batch: &BatchId,
         caller: &Caller,
-        seen: Option<Position>,
+        seen: Option<Seen>,
         request: &Request,
     ) -> worker::Result<Response> {
-        match self.read_for_viewer(batch, caller, seen).await {
+        let (shown, idle) = (seen.map(|seen| seen.position), seen.filter(|seen| seen.idle));
+        if let Some(seen) = idle
+            && self.is_idle(batch, caller, seen).await
+        {
+            return self.send_away(seen.position);
+        }
+        match self.read_for_viewer(batch, caller, shown).await {
             Ok(stored) => match stored.filter(|stored| may_see(caller, batch, stored)) {
-                Some(stored) if stored.state.is_terminal() => streams::ended(&stored.state, seen),
-                Some(stored) if self.is_forgotten(batch, &stored, seen) => streams::forgotten(),
-                Some(stored) => self.watch(batch, stored, caller, seen, request),
+                Some(stored) if stored.state.is_terminal() => streams::ended(&stored.state, shown),
+                // Redis did not say so, but it is so.
+                Some(stored) if self.has_no_room(batch) && is_idle_at(idle, &stored) => {
+                    self.send_away(stored.state.position())
+                }
+                Some(stored) => self.watch(batch, stored, caller, shown, request),
                 None => reply::problem(&Problem::unknown_batch(batch)),
             },
             Err(refusal) => {
@@ -203,15 +212,27 @@ impl Object {
         }
     }
 
-    /// Whether this viewer was sent away because nothing had changed for long, and nothing has since.
-    fn is_forgotten(&self, batch: &BatchId, stored: &Stored, seen: Option<Position>) -> bool {
-        let covers = |slot: &mut Slot| {
-            let forgotten = slot.forgotten.as_mut().filter(|_| slot.room.is_none())?;
-            Some(forgotten.covers(stored.state.position(), seen, now()))
-        };
-        let forgotten = self.slot(batch, covers).unwrap_or(false);
-        self.counted.borrow_mut().counters.forgotten += u64::from(forgotten);
-        forgotten
+    /// Whether a viewer that was sent away because nothing had changed for long has still missed nothing, by the least
+    /// that can be asked of Redis. Where there is a room, it may as well stay.
+    async fn is_idle(self: &Rc<Self>, batch: &BatchId, caller: &Caller, seen: Seen) -> bool {
+        if !self.has_no_room(batch) {
+            return false;
+        }
+        let ask = || self.clone().read_standing(batch.clone());
+        let standing =
+            self.slot(batch, |slot| Recent::get_or_ask(&mut slot.standing, self.settings.hub.active_ttl, ask));
+        standing.await.flatten().is_some_and(|Standing { position, owner }| {
+            seen.is_idle_at(position) && caller.may_see(batch, owner.as_deref())
+        })
+    }
+
+    fn send_away(&self, position: Position) -> worker::Result<Response> {
+        self.counted.borrow_mut().counters.forgotten += 1;
+        streams::idle(position)
+    }
+
+    fn has_no_room(&self, batch: &BatchId) -> bool {
+        self.batches.borrow().get(batch).is_none_or(|slot| slot.room.is_none())
     }
 
     /// What a viewer that has seen `seen` is let in with: a room that has a state is good enough, for it catches up by
@@ -264,12 +285,15 @@ impl Object {
             let (config, now) = (&self.settings.hub, now());
             batches.retain(|_, slot| {
                 let young = slot.held.as_ref().is_some_and(|held| held.is_fresh(config, now));
-                let awaited = slot.forgotten.is_some_and(|forgotten| forgotten.is_awaited(now));
-                slot.room.is_some() || slot.fetching.is_some() || young || awaited
+                slot.room.is_some() || slot.fetching.is_some() || young
             });
             self.purge_at.set((2 * batches.len()).max(FEW_BATCHES));
         }
     }
+}
+
+fn is_idle_at(seen: Option<Seen>, stored: &Stored) -> bool {
+    seen.is_some_and(|seen| seen.is_idle_at(stored.state.position()))
 }
 
 fn may_see(caller: &Caller, batch: &BatchId, stored: &Stored) -> bool {

@@ -56,6 +56,13 @@ pub(crate) enum Hash {
     Unreadable(String),
 }
 
+/// Where a batch stands, and whose it is.
+#[derive(Debug, Clone)]
+pub(crate) struct Standing {
+    pub(crate) position: Position,
+    pub(crate) owner: Option<String>,
+}
+
 impl Redis {
     pub(crate) fn new(settings: &Settings) -> Self {
         Self {
@@ -143,11 +150,17 @@ impl Redis {
         Ok(replies.first().and_then(position))
     }
 
-    /// Reads where a batch stands, and nothing else of it.
-    pub(crate) async fn position(&self, batch: &BatchId) -> Result<Option<Position>, RedisError> {
-        match self.command(&self.read_position(batch).each_ref().map(String::as_str)).await {
+    /// Reads where a batch stands and whose it is, and nothing else of it. `None`: nothing that has a position.
+    pub(crate) async fn standing(&self, batch: &BatchId) -> Result<Option<Standing>, RedisError> {
+        let [command, key, epoch, version] = self.read_position(batch);
+        let command = [command, key, epoch, version, keys::field::OWNER.to_owned()];
+        match self.command(&command.each_ref().map(String::as_str)).await {
             Err(RedisError::Refused(_, words)) if words.starts_with(WRONG_TYPE) => Ok(None),
-            reply => Ok(position(&reply?)),
+            reply => {
+                let reply = reply?;
+                let owner = reply.as_array().and_then(|fields| fields.get(2)?.as_str()).map(ToOwned::to_owned);
+                Ok(position(&reply).map(|position| Standing { position, owner }))
+            }
         }
     }
 

@@ -292,12 +292,12 @@ fn the_limits_in_the_text_are_those_of_the_code() {
 fn the_times_in_the_text_are_those_of_the_code() {
     let (document, config) = (Document::read(), Config::default());
     let secs = |time: hub::Millis| format!("{} s", time / 1_000);
-    let stalled = format!("{EVENT_STREAM}/x-events/stalled/description");
+    let [stalled, idle] = ["stalled", "idle"].map(|name| format!("{EVENT_STREAM}/x-events/{name}/description"));
     for (pointer, time) in [
         (&*format!("{STREAM}/description"), secs(config.keep_alive)),
         (&format!("{STREAM}/description"), secs(config.forget_after)),
         (&stalled, secs(config.stall_after)),
-        (&stalled, secs(config.forget_after)),
+        (&idle, secs(config.forget_after)),
         ("/paths/~1api~1batches~1{id}~1ticket/post/description", format!("{} minutes", token::TICKET_LIFE / 60_000)),
     ] {
         let text = document.at(pointer).as_str().unwrap();
@@ -369,6 +369,7 @@ fn the_events_are_those_of_the_code_with_all_their_fields_and_no_other() {
         event::UPSTREAM_STALE,
         event::UPSTREAM_LIVE,
         event::STALLED,
+        &event::idle(document.state("OpenBatch").position()),
         event::GONE,
         event::AUTH_EXPIRED,
         event::BUSY,

@@ -1,15 +1,19 @@
 //! Positions as they come in: `Last-Event-ID`, and the entity tags of `If-None-Match`.
 
 use edge::ask;
-use wire::Position;
+use wire::{Position, Seen};
 
 /// A position, a line break, and an `If-None-Match`.
 ///
-/// A position has one spelling, as text and in JSON. A header matches the position that it names, and no other.
+/// A position has one spelling, as text and in JSON, and so has what was seen. A header matches the position that it
+/// names, and no other.
 pub fn position(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let (seen, header) = text.split_once('\n').unwrap_or((&text, &text));
     let _ = serde_json::from_str::<Position>(seen);
+    if let Ok(id) = seen.parse::<Seen>() {
+        assert_eq!(id.to_string(), seen);
+    }
     let Ok(position) = seen.parse::<Position>() else { return };
     assert_eq!(position.to_string(), seen);
     assert_eq!(Position::new(position.epoch(), position.version()), Ok(position));

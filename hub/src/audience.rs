@@ -4,7 +4,7 @@
 //! changes since its own position once it takes more, however many updates that covers.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     rc::Rc,
 };
 
@@ -301,18 +301,25 @@ impl Audience {
         out.extend(ids.into_iter().map(Output::Close));
     }
 
-    /// Nothing has changed for long: everyone is sent away, to look in later. They do not all come back at once.
+    /// Nothing has changed for long: everyone is sent away, to look in later. They do not all come back at once. Who has
+    /// seen all carries that along, so that nobody has to remember it.
     pub(crate) fn forget(
         &mut self,
+        position: Position,
         moment: Moment<'_>,
         rng: &mut fastrand::Rng,
         counters: &mut Counters,
         out: &mut Vec<Output>,
     ) {
         let spread = self.spread();
+        let up_to_date: BTreeSet<ViewerId> =
+            self.viewers.iter().filter(|(_, viewer)| viewer.shown == Some(position)).map(|(id, _)| *id).collect();
         for id in self.drain() {
             if (moment.can_take)(id) {
-                write(vec![id], &event::retry(FORGOTTEN_RETRY + rng.u64(0..=spread)), out);
+                let retry = event::retry(FORGOTTEN_RETRY + rng.u64(0..=spread));
+                let idle = up_to_date.contains(&id).then(|| event::idle(position));
+                counters.events += u64::from(idle.is_some());
+                write(vec![id], &(retry + &idle.unwrap_or_default()), out);
             }
             counters.forgotten += 1;
             out.push(Output::Close(id));

@@ -11,7 +11,6 @@ pub mod metrics;
 pub mod room;
 
 mod audience;
-mod forgotten;
 mod io;
 mod link;
 mod reading;
@@ -20,7 +19,6 @@ pub use audience::FORGOTTEN_RETRY;
 pub use cache::{Answer, CacheResult, Held, Source};
 pub use config::{Config, ConfigError};
 pub use counters::Counters;
-pub use forgotten::Forgotten;
 pub use io::{Full, Input, Output, Unanswered, ViewerId, Visitor};
 pub use metrics::ObjectCounters;
 pub use room::Room;

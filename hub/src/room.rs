@@ -152,11 +152,6 @@ impl Room {
         (of_user >= self.config.max_viewers_per_user).then_some(Full::User)
     }
 
-    /// The position at which viewers were sent away because nothing had changed for long.
-    pub fn forgotten(&self) -> Option<Position> {
-        self.replica.position().filter(|_| self.forgotten)
-    }
-
     /// What was counted since the last time.
     pub fn take_counters(&mut self) -> Counters {
         self.counters.take()
@@ -606,10 +601,10 @@ impl Turn<'_> {
     /// Sends viewers away from a batch whose worker may never come back. Only while it is sure that nothing changed.
     fn forget(&mut self) {
         let (now, room) = (self.now(), &mut *self.room);
-        if now < room.forget_at() || !room.is_fresh(now) {
+        let Some(position) = room.replica.position().filter(|_| now >= room.forget_at() && room.is_fresh(now)) else {
             return;
-        }
-        room.audience.forget(self.moment, &mut room.rng, &mut room.counters, &mut self.out);
+        };
+        room.audience.forget(position, self.moment, &mut room.rng, &mut room.counters, &mut self.out);
         (room.forgotten, room.empty_since) = (true, Some(now));
         if room.link.close() {
             self.out.push(Output::Unsubscribe);

@@ -7,7 +7,7 @@
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use crate::{
-    BatchState, Delta, Position,
+    BatchState, Delta, Position, Seen,
     state::{head_fields, to_json},
 };
 
@@ -23,13 +23,18 @@ pub const STALLED: &str = "event: stalled\ndata: {}\n\n";
 pub const GONE: &str = "event: gone\ndata: {}\n\n";
 /// This viewer can't be served now; the server closes, and the client comes back after `retry`.
 pub const BUSY: &str = "event: busy\ndata: {}\n\n";
-
 /// The token behind this stream has expired; the server closes. With another one the client goes on where it was.
 pub const AUTH_EXPIRED: &str = "event: auth-expired\ndata: {}\n\n";
 
 /// How long a client waits before it comes back, in milliseconds.
 pub fn retry(millis: u64) -> String {
     format!("retry: {millis}\n\n")
+}
+
+/// Nothing has changed for long at the viewer's `position`: the server closes, and the client looks in after `retry`.
+/// Its `id` makes the client say so.
+pub fn idle(position: Position) -> String {
+    format!("id: {}\nevent: idle\ndata: {{}}\n\n", Seen::idle(position))
 }
 
 /// The `progress` event that takes a viewer from `since` to an open `state`. `at` is the time of the earliest commit
@@ -127,6 +132,12 @@ mod tests {
         assert!(last.starts_with("event: progress\n") && !last.contains("1795389030082-42"));
         assert!(complete.starts_with("id: 1795389030082-42\nevent: complete\ndata: {"));
         assert!(complete.ends_with("}\n\n") && !complete.contains("photos"));
+    }
+
+    #[test]
+    fn who_is_sent_away_carries_it_in_the_id() {
+        let position = Position::new(1_795_389_030_082, 42).unwrap();
+        assert_eq!(idle(position), "id: 1795389030082-42~idle\nevent: idle\ndata: {}\n\n");
     }
 
     #[test]

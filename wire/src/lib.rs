@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod position;
 pub mod replica;
 pub mod script;
+pub mod seen;
 pub mod state;
 pub mod token;
 #[cfg(test)]
@@ -31,4 +32,5 @@ pub use json::Json;
 pub use message::Message;
 pub use position::{Position, PositionError};
 pub use replica::Replica;
+pub use seen::Seen;
 pub use state::{BatchState, BatchStatus, Counts, Delta, Head, Photo, PhotoStatus, StateError, Stored};

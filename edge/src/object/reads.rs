@@ -11,7 +11,7 @@ use super::{Object, Slot};
 use crate::{
     clock::now,
     log,
-    redis::{Hash, RedisError},
+    redis::{Hash, RedisError, Standing},
 };
 
 /// How long reads leave someone alone who just failed to answer.
@@ -20,17 +20,31 @@ const FAILURE_PAUSE: Millis = 5_000;
 /// A read under way, shared by all who wait for it. The error is in words for the reader.
 pub(super) type Fetching = Shared<LocalBoxFuture<'static, Result<Held, String>>>;
 
-/// What was found out of a batch of which a viewer has seen more than is held, and when.
-pub(super) struct Beyond {
+/// An answer that is repeated for a while, to those who wait for it and to those who come later.
+pub(super) struct Recent<T> {
     asked_at: Millis,
-    answer: Shared<LocalBoxFuture<'static, Result<Option<Stored>, String>>>,
+    answer: Shared<LocalBoxFuture<'static, T>>,
 }
 
-/// How long that is repeated: anyone can claim to have seen more.
+impl<T: Clone + 'static> Recent<T> {
+    /// The answer, if it was asked for less than `ttl` ago; else it is asked for anew.
+    pub(super) fn get_or_ask<F: Future<Output = T> + 'static>(
+        recent: &mut Option<Self>,
+        ttl: Millis,
+        ask: impl FnOnce() -> F,
+    ) -> Shared<LocalBoxFuture<'static, T>> {
+        let now = now();
+        let known = recent.take().filter(|known| now < known.asked_at + ttl);
+        let known = known.unwrap_or_else(|| Self { asked_at: now, answer: ask().boxed_local().shared() });
+        recent.insert(known).answer.clone()
+    }
+}
+
+/// How long it is repeated what is true of a batch of which someone has seen more: anyone can claim to have.
 const BEYOND_TTL: Millis = 5_000;
 
-/// The position that Redis holds, being read for all who wait; `None`: it does not say.
-pub(super) type Confirming = Shared<LocalBoxFuture<'static, Option<Option<Position>>>>;
+/// Where Redis stands, being read for all who wait; `None`: it does not say.
+pub(super) type Confirming = Shared<LocalBoxFuture<'static, Option<Option<Standing>>>>;
 
 /// Someone gave no answer: when, and why.
 pub(super) struct Failure {
@@ -128,15 +142,8 @@ impl Object {
     /// # Errors
     /// There is an origin and it does not answer: why, in words.
     pub(super) async fn read_beyond(self: &Rc<Self>, batch: &BatchId) -> Result<Option<Stored>, String> {
-        let answer = self.slot(batch, |slot| match &slot.beyond {
-            Some(known) if now() < known.asked_at + BEYOND_TTL => known.answer.clone(),
-            _ => {
-                let answer = self.clone().ask_beyond(batch.clone()).boxed_local().shared();
-                slot.beyond = Some(Beyond { asked_at: now(), answer: answer.clone() });
-                answer
-            }
-        });
-        answer.await
+        let ask = || self.clone().ask_beyond(batch.clone());
+        self.slot(batch, |slot| Recent::get_or_ask(&mut slot.beyond, BEYOND_TTL, ask)).await
     }
 
     async fn ask_beyond(self: Rc<Self>, batch: BatchId) -> Result<Option<Stored>, String> {
@@ -156,18 +163,19 @@ impl Object {
     /// Whether Redis holds this position, as far as it says: one read for all who wait for it.
     pub(super) async fn is_still_at(self: &Rc<Self>, batch: &BatchId, at: Position) -> bool {
         let confirming = self.slot(batch, |slot| {
-            let start = || self.clone().read_position(batch.clone()).boxed_local().shared();
+            let start = || self.clone().read_standing(batch.clone()).boxed_local().shared();
             slot.confirming.get_or_insert_with(start).clone()
         });
-        confirming.await.is_none_or(|stored| stored == Some(at))
+        confirming.await.is_none_or(|standing| standing.is_some_and(|standing| standing.position == at))
     }
 
-    async fn read_position(self: Rc<Self>, batch: BatchId) -> Option<Option<Position>> {
+    /// Where Redis stands; `None`: it does not say.
+    pub(super) async fn read_standing(self: Rc<Self>, batch: BatchId) -> Option<Option<Standing>> {
         let failed = Failure::recent(self.redis_failure.borrow().as_ref()).is_some();
-        let read = if failed { None } else { Some(self.redis.position(&batch).await) };
+        let read = if failed { None } else { Some(self.redis.standing(&batch).await) };
         self.slot(&batch, |slot| slot.confirming = None);
         match read? {
-            Ok(position) => Some(position),
+            Ok(standing) => Some(standing),
             Err(error) => {
                 log::redis_failed(&batch, &error);
                 None

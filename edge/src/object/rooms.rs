@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use hub::{Forgotten, Full, Held, Input, Output, Room, Source, Unanswered, ViewerId, Visitor};
+use hub::{Full, Held, Input, Output, Room, Source, Unanswered, ViewerId, Visitor};
 use wire::{
     BatchId, Position, Stored,
     token::{Kind as TokenKind, TokenError},
@@ -150,7 +150,6 @@ impl Object {
             if room.is_proven(now) || room.has_ended() {
                 slot.held = Some(Held::new(room.stored(), Source::Redis, now));
             }
-            slot.forgotten = room.forgotten().map(|position| Forgotten::new(position, now));
             slot.upstream = None;
             slot.room.take()
         });

@@ -127,8 +127,8 @@ impl Streams {
 }
 
 /// The stream of a viewer that looks in again at a batch of which nothing has been heard for long.
-pub(super) fn forgotten() -> worker::Result<Response> {
-    reply::short_stream(event::retry(FORGOTTEN_RETRY) + event::STALLED)
+pub(super) fn idle(position: Position) -> worker::Result<Response> {
+    reply::short_stream(event::retry(FORGOTTEN_RETRY) + &event::idle(position))
 }
 
 /// The stream of a batch that has ended. Whoever comes with the final position has seen `complete`: 204 stops an

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hub::{Config, Forgotten, Held, Input, Millis, Output, Room, Source, Unanswered, ViewerId, Visitor};
+use hub::{Config, Held, Input, Millis, Output, Room, Source, Unanswered, ViewerId, Visitor};
 use wire::{
     BatchId, Changes, Position, Stored, message,
     script::{self, Settings},
@@ -38,9 +38,9 @@ pub(crate) struct Slot {
     pub(crate) held: Option<Held>,
     /// The subscription of the room, by number.
     pub(crate) upstream: Option<u64>,
-    /// Viewers were sent away because nothing had changed for long.
-    pub(crate) forgotten: Option<Forgotten>,
     pub(crate) fetching: Option<Fetching>,
+    /// Where Redis stood when that was last asked for those who look in from time to time.
+    pub(crate) standing: Option<(Millis, Option<Position>)>,
     pub(crate) origin_failed_at: Option<Millis>,
     /// What readers were told last.
     pub(crate) told: Option<Position>,
@@ -242,7 +242,6 @@ impl World {
         if room.is_proven(now) || room.has_ended() {
             slot.held = Some(Held::new(room.stored(), Source::Redis, now));
         }
-        slot.forgotten = room.forgotten().map(|position| Forgotten::new(position, now));
         (slot.upstream, slot.room) = (None, None);
     }
 

@@ -6,7 +6,7 @@
 //! an end is at stake, as if there were none elsewhere.
 
 use hub::{Answer, Held, Input, Millis, Source, Unanswered, cache};
-use wire::{BatchId, Position, Stored};
+use wire::{BatchId, Position, Seen, Stored};
 
 use crate::{
     object::{Slot, config},
@@ -33,7 +33,7 @@ pub(crate) enum Asker {
     Viewer {
         connection: u32,
         viewer: usize,
-        seen: Option<Position>,
+        seen: Option<Seen>,
         again: bool,
     },
     /// A page that doubts its stream.
@@ -48,7 +48,34 @@ pub(crate) enum Asker {
 
 impl World {
     /// `Object::answer_stream`.
-    pub(crate) fn viewer_arrives(&mut self, connection: u32, viewer: usize, batch: &BatchId, seen: Option<Position>) {
+    pub(crate) fn viewer_arrives(&mut self, connection: u32, viewer: usize, batch: &BatchId, seen: Option<Seen>) {
+        match seen.filter(|seen| seen.idle && self.room(batch).is_none()) {
+            Some(idle) => self.looks_in(connection, viewer, batch, idle),
+            None => self.arrives(connection, viewer, batch, seen),
+        }
+    }
+
+    /// `Object::is_idle`, but that those who wait for the same answer do not share it.
+    fn looks_in(&mut self, connection: u32, viewer: usize, batch: &BatchId, seen: Seen) {
+        let answer = move |world: &mut World, batch: &BatchId, standing: Option<Position>| match standing {
+            Some(position) if seen.is_idle_at(position) => world.send_away(connection, viewer, batch, position),
+            _ => world.arrives(connection, viewer, batch, Some(seen)),
+        };
+        let (now, known) = (self.now, self.slot(batch).standing);
+        match known.filter(|(asked_at, _)| now < asked_at + config().active_ttl) {
+            Some((_, standing)) => answer(self, batch, standing),
+            None => {
+                let id = batch.clone();
+                self.read_hash(batch, move |world, read| {
+                    let standing = read.ok().flatten().map(|stored| stored.state.position());
+                    world.slot(&id).standing = Some((now, standing));
+                    answer(world, &id, standing);
+                });
+            }
+        }
+    }
+
+    fn arrives(&mut self, connection: u32, viewer: usize, batch: &BatchId, seen: Option<Seen>) {
         let asker = Asker::Viewer { connection, viewer, seen, again: false };
         let in_room = self.room(batch).and_then(hub::Room::stored).filter(|stored| !stored.state.is_terminal());
         match in_room {
@@ -181,27 +208,20 @@ impl World {
 
     /// The rest of `Object::answer_stream`: a viewer that has seen more than is held makes the object read once more.
     fn let_in(&mut self, batch: &BatchId, asker: Asker, stored: Stored) {
-        let Asker::Viewer { connection, viewer, seen, again } = asker else { return };
-        let position = stored.state.position();
+        let Asker::Viewer { connection, viewer, seen: said, again } = asker else { return };
+        let (position, seen) = (stored.state.position(), said.map(|said| said.position));
         if seen > Some(position) && !again {
-            return self.read(batch, true, Asker::Viewer { connection, viewer, seen, again: true });
+            return self.read(batch, true, Asker::Viewer { connection, viewer, seen: said, again: true });
         }
+        let idle = said.is_some_and(|said| said.is_idle_at(position)) && self.room(batch).is_none();
         match stored.state.is_terminal() {
             // The end of an epoch that is over: whoever has seen more must not take it for the end.
             true if seen > Some(position) => self.busy(connection, viewer, batch),
             true if seen == Some(position) => self.nothing_more(connection, viewer),
             true => self.show_end(connection, viewer, &stored.state, seen),
-            false if self.is_forgotten(batch, position, seen) => self.send_away(connection, viewer, batch),
+            false if idle => self.send_away(connection, viewer, batch, position),
             false => self.watch(connection, viewer, seen, stored),
         }
-    }
-
-    /// `Object::is_forgotten`.
-    fn is_forgotten(&mut self, batch: &BatchId, stored: Position, seen: Option<Position>) -> bool {
-        let now = self.now;
-        let slot = self.slot(batch);
-        let forgotten = slot.forgotten.as_mut().filter(|_| slot.room.is_none());
-        forgotten.is_some_and(|forgotten| forgotten.covers(stored, seen, now))
     }
 }
 

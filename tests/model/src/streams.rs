@@ -161,9 +161,10 @@ impl World {
         self.short_stream(connection, viewer, &state.head().batch_id, &text);
     }
 
-    /// `streams::forgotten`.
-    pub(crate) fn send_away(&mut self, connection: u32, viewer: usize, batch: &BatchId) {
-        self.short_stream(connection, viewer, batch, &(event::retry(FORGOTTEN_RETRY) + event::STALLED));
+    /// `streams::idle`.
+    pub(crate) fn send_away(&mut self, connection: u32, viewer: usize, batch: &BatchId, position: Position) {
+        self.tally.looks += 1;
+        self.short_stream(connection, viewer, batch, &(event::retry(FORGOTTEN_RETRY) + &event::idle(position)));
     }
 
     fn short_stream(&mut self, connection: u32, viewer: usize, batch: &BatchId, text: &str) {

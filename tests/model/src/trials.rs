@@ -266,8 +266,14 @@ impl World {
                 // Those who were sent away before come back within a minute, and are newcomers in this epoch.
                 self.pass(hub::FORGOTTEN_RETRY + config().forget_after + ping);
                 assert!(self.room(batch).is_none(), "nothing happens, and viewers are not sent away");
+                // They carry what the next object has to know.
+                let looks = self.tally.looks;
+                self.crash_object(true);
+                self.pass(hub::FORGOTTEN_RETRY + 1_000);
+                let looks = self.tally.looks - looks;
+                assert!(looks > 0 && self.room(batch).is_none(), "{looks} looked in, and a room was opened for them");
                 self.commit(batch);
-                hub::FORGOTTEN_RETRY + 1_000
+                hub::FORGOTTEN_RETRY + config().active_ttl + 1_000
             }
             Trial::NoPublisher => {
                 self.crash_publisher();

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use hub::Millis;
 use redis_rest::event_stream::{Decoder, Event, Item};
 use serde::Deserialize;
-use wire::{BatchId, BatchState, BatchStatus, Counts, Photo, PhotoId, Position};
+use wire::{BatchId, BatchState, BatchStatus, Counts, Photo, PhotoId, Position, Seen};
 
 use crate::{app::App, world::World};
 
@@ -26,7 +26,7 @@ pub(crate) struct Viewer {
     pub(crate) batch: BatchId,
     pub(crate) state: Standing,
     pub(crate) page: Page,
-    last_event_id: Option<Position>,
+    last_event_id: Option<Seen>,
     retry: Millis,
     /// Counts signs of life: a doubt is dropped when there was one since.
     heard: u64,
@@ -110,7 +110,7 @@ impl Viewer {
                 assert!(self.page.held.is_some(), "complete without a last progress");
                 self.page.complete(&complete, app, &self.batch);
             }
-            "upstream" | "stalled" | "busy" => {}
+            "upstream" | "stalled" | "idle" | "busy" => {}
             other => panic!("not an event of these schedules: {other}"),
         }
     }

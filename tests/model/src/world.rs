@@ -62,6 +62,8 @@ pub(crate) struct Tally {
     /// The same for readers and for viewers who come.
     pub(crate) reads: u64,
     pub(crate) asks: u64,
+    /// Viewers who looked in and were sent away again.
+    pub(crate) looks: u64,
 }
 
 impl World {

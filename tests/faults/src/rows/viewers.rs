@@ -47,8 +47,8 @@ pub(crate) fn rows() -> Vec<Row> {
             20,
             "the worker never comes back, 100 tabs stay open (times shortened: stalled after 2 s, forgotten after 6 s, \
              tabs look in every 3 s)",
-            "`stalled` shown, the origin asked; then no room and no subscription, and looking in costs reads only; \
-             a later update still reaches every tab",
+            "`stalled` shown, the origin asked; then no room and no subscription, and looking in costs positions read only, \
+             in an object made anew too; a later update still reaches every tab",
             forgotten::worker_never_comes_back,
         ),
     ]

@@ -22,8 +22,8 @@ const MOST_DOUBTS: u64 = 3;
 
 pub(super) async fn worker_never_comes_back(ctx: Ctx) -> Result<()> {
     let builder = ctx.stack().edge_var("STALL_AFTER_SECS", "2").edge_var("FORGET_AFTER_SECS", "6");
-    // With a ping each second the room is soon sure that nothing has changed. A read is held for less than the 3 s
-    // between two looks, as 5 s are less than a minute.
+    // With a ping each second the room is soon sure that nothing has changed. An answer of Redis is repeated for less than
+    // the 3 s between two looks, as 5 s are less than a minute.
     let mut stack = builder.edge_var("PING_SECS", "1").edge_var("ACTIVE_TTL_SECS", "1").start().await?;
     let uploads = Uploads::create(&stack, PHOTOS).await?;
     uploads.upload_range(0..2).await?;
@@ -39,7 +39,12 @@ pub(super) async fn worker_never_comes_back(ctx: Ctx) -> Result<()> {
     forgotten(&stack, &uploads, 1).await?;
     ctx.time("no room and no subscription after", opened.elapsed());
     let reads = looked_in(&stack, &tabs).await?;
-    ctx.figure("reads of the hash while 100 tabs look in 4 times", reads);
+    ctx.figure("positions read while 100 tabs look in 4 times", reads);
+    forgotten(&stack, &uploads, 1).await?;
+    // An object that never sent anyone away.
+    stack.edge.restart().await?;
+    let reads = looked_in(&stack, &tabs).await?;
+    ctx.figure("the same after a restart of the edge", reads);
     forgotten(&stack, &uploads, 1).await?;
     let asked = stack.origin_reads().await? - asked;
     ctx.figure("origin reads in the first standstill", asked);
@@ -53,7 +58,7 @@ pub(super) async fn worker_never_comes_back(ctx: Ctx) -> Result<()> {
     ctx.time("a later update is shown to all tabs after", fresh - uploaded);
     let killed = Instant::now();
     stack.photo_worker.kill();
-    tabs.until("`stalled` again", |history| stalls(history, killed) > 0).await?;
+    tabs.until("`stalled` again", |history| told(history, "stalled", killed) > 0).await?;
     forgotten(&stack, &uploads, 2).await?;
     looked_in(&stack, &tabs).await?;
     forgotten(&stack, &uploads, 2).await?;
@@ -107,22 +112,22 @@ async fn forgotten(stack: &Stack, uploads: &Uploads, rooms: usize) -> Result<()>
 }
 
 /// Waits until each tab has looked in [`LOOKS`] times and was told that nothing has changed; how often that made the
-/// edge read the hash, and that it did nothing else.
+/// edge read the position, and that it did nothing else.
 async fn looked_in(stack: &Stack, tabs: &Tabs) -> Result<f64> {
     let (before, since) = (Figures::of_redis_calls(stack).await?, Instant::now());
-    tabs.until("its looks", |history| stalls(history, since) >= LOOKS).await?;
+    tabs.until("its looks", |history| told(history, "idle", since) >= LOOKS).await?;
     let calls = Figures::of_redis_calls(stack).await?.since(&before);
-    let reads = calls.get("hgetall");
-    // Who looks in within the second for which a read is held shares it: the tabs were all sent away together.
+    let reads = calls.get("hmget");
+    // Who looks in within the second for which an answer is repeated shares it: the tabs were all sent away together.
     let bound = 2.0 * (LOOKS + 1) as f64;
-    ensure!((1.0..=bound).contains(&reads), "{reads} reads of the hash");
-    for command in ["subscribe", "publish", "hmget", "eval", "evalsha"] {
+    ensure!((1.0..=bound).contains(&reads), "{reads} reads of the position");
+    for command in ["subscribe", "publish", "hgetall", "eval", "evalsha"] {
         ensure!(calls.get(command) == 0.0, "{command} was called {} times", calls.get(command));
     }
     Ok(reads)
 }
 
-/// How often the tab was told after `since` that nothing has changed.
-fn stalls(history: &History, since: Instant) -> usize {
-    history.named.iter().filter(|event| event.name == "stalled" && event.at > since).count()
+/// How often the tab was told this after `since`.
+fn told(history: &History, name: &str, since: Instant) -> usize {
+    history.named.iter().filter(|event| event.name == name && event.at > since).count()
 }
