@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::listeners::{Reader, Taken, now_us};
 use crate::marks::{Sent, find_numbers};
@@ -94,7 +94,8 @@ impl Reader for Newest {
 /// Samples the ages of all viewers, on a thread of its own.
 pub(crate) struct Sampler {
     over: Arc<AtomicBool>,
-    thread: JoinHandle<Ages>,
+    /// `None`: finished.
+    thread: Option<JoinHandle<Ages>>,
 }
 
 impl Sampler {
@@ -103,13 +104,21 @@ impl Sampler {
         let over = Arc::new(AtomicBool::new(false));
         let ended = Arc::clone(&over);
         let thread = std::thread::spawn(move || sample(&shown, &sent, longest, &ended));
-        Self { over, thread }
+        Self { over, thread: Some(thread) }
     }
 
     /// Ends it; what it has found.
-    pub(crate) fn finish(self) -> Result<Ages> {
+    pub(crate) fn finish(mut self) -> Result<Ages> {
         self.over.store(true, Ordering::Relaxed);
-        self.thread.join().map_err(|_| anyhow::anyhow!("the sampler panicked"))
+        let thread = self.thread.take().context("the sampler has finished already")?;
+        thread.join().map_err(|_| anyhow::anyhow!("the sampler panicked"))
+    }
+}
+
+impl Drop for Sampler {
+    fn drop(&mut self) {
+        // Who has failed elsewhere does not wait for what was found, and nothing samples beside what comes next.
+        self.over.store(true, Ordering::Relaxed);
     }
 }
 

@@ -19,6 +19,9 @@ use crate::marks::Sent;
 /// What a photo's result has beside its mark: as many bytes as an analysed photo's.
 const PADDING: usize = 120;
 
+/// In place of a mark, in the result of a photo that has not changed yet: as long as one, and read as none.
+const UNCHANGED: &str = r#"{"was":"00000000"}"#;
+
 /// Explicit publications whose acknowledgements may be outstanding.
 pub(crate) const MOST_UNDER_WAY: usize = 64;
 
@@ -131,7 +134,9 @@ impl Database {
         };
         let photo = |number| {
             let photo_id = PhotoId::new(&format!("photo-{number:05}"))?;
-            Ok(Photo { photo_id, status: PhotoStatus::Processing, version: 1, result: None, error: None })
+            // With a result from the beginning, so that the whole state has the same size before and after any change.
+            let result = Some(result(UNCHANGED)?);
+            Ok(Photo { photo_id, status: PhotoStatus::Processing, version: 1, result, error: None })
         };
         let photos = (0..photos).map(photo).collect::<Result<_>>()?;
         Ok(Self(Arc::new(Mutex::new(Rows { head, photos, reads: Reads::default() }))))
@@ -166,8 +171,7 @@ impl Database {
         let (version, count) = (rows.head.position.version(), rows.photos.len());
         let photo = &mut rows.photos[number % count];
         photo.version = version;
-        let mark: serde_json::Value = serde_json::from_str(&sent.mark(number))?;
-        photo.result = Some(Json::new(&serde_json::json!({"mark": mark, "padding": "x".repeat(PADDING)}))?);
+        photo.result = Some(result(&sent.mark(number))?);
         Ok(photo.photo_id.clone())
     }
 
@@ -182,6 +186,12 @@ impl Database {
     }
 }
 
+/// A photo's result with this mark, a JSON object.
+fn result(mark: &str) -> Result<Json> {
+    let mark: serde_json::Value = serde_json::from_str(mark)?;
+    Ok(Json::new(&serde_json::json!({"mark": mark, "padding": "x".repeat(PADDING)}))?)
+}
+
 impl ProgressSource for Database {
     async fn changes(&self, _: &BatchId, since: Option<Position>) -> Result<Option<Changes>, SourceError> {
         Ok(Some(self.changes_since(since)))
@@ -189,5 +199,22 @@ impl ProgressSource for Database {
 
     async fn unsettled(&self, _: SystemTime) -> Result<Vec<BatchId>, SourceError> {
         Ok(vec![self.rows().head.batch_id.clone()])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::marks::greatest_number;
+
+    #[test]
+    fn a_state_has_its_size_from_the_beginning() {
+        let (database, sent) = (Database::new(&"b-1".parse().unwrap(), 3).unwrap(), Sent::new(3));
+        let before = database.state().unwrap();
+        assert_eq!(greatest_number(before.as_bytes()).unwrap(), None, "nothing has changed yet");
+        (0..3).for_each(|number| drop(database.commit(number, &sent).unwrap()));
+        let after = database.state().unwrap();
+        assert_eq!(greatest_number(after.as_bytes()).unwrap(), Some(2));
+        assert_eq!(before.len(), after.len());
     }
 }

@@ -13,6 +13,9 @@ pub(crate) const TOKEN: &str = "bench-token";
 /// The same as a header.
 pub(crate) const AUTHORIZATION: &str = "authorization: Bearer bench-token\r\n";
 
+/// The count of subscribers that it has closed because they were read too slowly; for [`figure`].
+pub(crate) const SLOW_CLOSED: &str = "slow_closed_total";
+
 /// A gateway in front of this Redis.
 pub(crate) async fn start(dir: &Path, redis_url: &str) -> Result<Part> {
     let settings = GatewaySettings {

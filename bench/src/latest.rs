@@ -16,17 +16,17 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// Viewers, by the greatest number of a change that each has seen.
 #[derive(Clone, Default)]
-pub(crate) struct Latest(Arc<Mutex<Vec<Arc<Shown>>>>);
+pub(crate) struct Latest(Arc<Mutex<Vec<Arc<Seen>>>>);
 
 /// What one viewer has seen.
 #[derive(Default)]
-pub(crate) struct Shown {
+pub(crate) struct Seen {
     /// One more than the greatest number; 0: none yet.
     above: AtomicU64,
     events: AtomicU64,
 }
 
-impl Shown {
+impl Seen {
     /// Takes the data of an event: whether it shows a later change than any before.
     pub(crate) fn take(&self, data: &[u8]) -> Result<bool> {
         let Some(number) = greatest_number(data)? else { return Ok(false) };
@@ -42,10 +42,10 @@ impl Shown {
 
 impl Latest {
     /// One viewer more.
-    pub(crate) fn viewer(&self) -> Arc<Shown> {
-        let shown = Arc::<Shown>::default();
-        self.viewers().push(Arc::clone(&shown));
-        shown
+    pub(crate) fn viewer(&self) -> Arc<Seen> {
+        let seen = Arc::<Seen>::default();
+        self.viewers().push(Arc::clone(&seen));
+        seen
     }
 
     /// One viewer more, as a reader of a stream.
@@ -55,12 +55,12 @@ impl Latest {
 
     /// The events with a change that all together have read.
     pub(crate) fn events(&self) -> u64 {
-        self.viewers().iter().map(|shown| shown.events.load(Ordering::Relaxed)).sum()
+        self.viewers().iter().map(|seen| seen.events.load(Ordering::Relaxed)).sum()
     }
 
     /// How many have not seen so many changes.
     pub(crate) fn behind(&self, changes: usize) -> usize {
-        self.viewers().iter().filter(|shown| !shown.has(changes as u64)).count()
+        self.viewers().iter().filter(|seen| !seen.has(changes as u64)).count()
     }
 
     /// Waits until each has seen so many changes, or `patience` is over: whether all have.
@@ -75,13 +75,13 @@ impl Latest {
         true
     }
 
-    fn viewers(&self) -> MutexGuard<'_, Vec<Arc<Shown>>> {
+    fn viewers(&self) -> MutexGuard<'_, Vec<Arc<Seen>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Reads the lines of events.
-pub(crate) struct EventLines(Arc<Shown>);
+pub(crate) struct EventLines(Arc<Seen>);
 
 impl Reader for EventLines {
     fn take(&mut self, bytes: &[u8], _: u64) -> Result<Taken> {

@@ -1,12 +1,13 @@
 //! A load of viewers: many open streams, and when each event arrived on each.
 //!
 //! What arrives is looked through for marks of a fixed length and not for the framing around them, which differs from
-//! server to server; so the load's own cost is the same for all. What a mark is, a [`Reader`] knows.
+//! server to server; so the load's own cost grows with the bytes alone, and it is shown. What a mark is, a [`Reader`]
+//! knows.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -68,7 +69,7 @@ impl<R: Reader> Listeners<R> {
             ensure!(begun.elapsed() < patience, "{opened} of {count} streams were open after {patience:?}");
             streams.push(open(address, request).with_context(|| format!("{opened} of {count} streams were open"))?);
         }
-        Self::of(streams, reader)
+        Self::start(streams, reader)
     }
 
     /// Opens one by each of these requests, and returns when each has its head.
@@ -78,19 +79,23 @@ impl<R: Reader> Listeners<R> {
         reader: impl Fn() -> R,
     ) -> Result<Self> {
         let streams = requests.into_iter().map(|request| open(address, request.as_ref())).collect::<Result<_>>()?;
-        Self::of(streams, reader)
+        Self::start(streams, reader)
     }
 
-    /// Reads these, whose heads have been read already.
+    /// Reads these, whose heads have been read already, and no byte behind them.
     pub(crate) fn of(streams: Vec<std::net::TcpStream>, reader: impl Fn() -> R) -> Result<Self> {
+        Self::start(streams.into_iter().map(|stream| Opened { stream, read: Vec::new() }).collect(), reader)
+    }
+
+    fn start(streams: Vec<Opened>, reader: impl Fn() -> R) -> Result<Self> {
         let (poll, count) = (Poll::new()?, streams.len());
         let waker = Waker::new(poll.registry(), STOP)?;
         let mut listeners = Vec::with_capacity(count);
-        for (number, stream) in streams.into_iter().enumerate() {
+        for (number, Opened { stream, read }) in streams.into_iter().enumerate() {
             stream.set_nonblocking(true)?;
             let mut stream = TcpStream::from_std(stream);
             poll.registry().register(&mut stream, Token(number), Interest::READABLE)?;
-            listeners.push(Listener { stream, kept: Vec::new(), reader: reader() });
+            listeners.push(Listener { stream, kept: read, reader: reader() });
         }
         let counters = Arc::new(Counters::default());
         let shared = Arc::clone(&counters);
@@ -153,21 +158,32 @@ impl<R> Drop for Listeners<R> {
     }
 }
 
+/// A stream whose head has been read.
+struct Opened {
+    stream: std::net::TcpStream,
+    /// What came together with its head.
+    read: Vec<u8>,
+}
+
 /// Opens a stream and reads its head.
-fn open(address: SocketAddr, request: &str) -> Result<std::net::TcpStream> {
+fn open(address: SocketAddr, request: &str) -> Result<Opened> {
     let mut stream = std::net::TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
     stream.write_all(request.as_bytes())?;
     let mut head = Vec::new();
-    while !head.windows(4).any(|four| four == b"\r\n\r\n") {
+    let end = loop {
+        if let Some(end) = head.windows(4).position(|four| four == b"\r\n\r\n") {
+            break end + 4;
+        }
         let mut bytes = [0; 1024];
         let read = stream.read(&mut bytes)?;
         ensure!(read > 0, "a stream ended before it began");
         head.extend_from_slice(&bytes[..read]);
-    }
+    };
+    let read = head.split_off(end);
     let text = String::from_utf8_lossy(&head);
     ensure!(text.starts_with("HTTP/1.1 200"), "a stream was refused: {text}");
-    Ok(stream)
+    Ok(Opened { stream, read })
 }
 
 struct Listener<R> {
@@ -180,11 +196,15 @@ struct Listener<R> {
 fn read_all<R: Reader>(mut poll: Poll, listeners: &mut [Listener<R>], counters: &Counters) -> Result<()> {
     let mut events = Events::with_capacity(listeners.len() + 1);
     let mut buffer = vec![0; 64 * 1024];
+    for listener in listeners.iter_mut() {
+        counters.bytes.fetch_add(listener.kept.len() as u64, Ordering::Relaxed);
+        listener.take(counters)?;
+    }
     loop {
         poll.poll(&mut events, None)?;
         for event in &events {
             let Some(listener) = listeners.get_mut(event.token().0) else { return Ok(()) };
-            if listener.read(&mut buffer, counters)? == Stream::Ended {
+            if listener.read(&mut buffer, event.is_read_closed(), counters)? == Stream::Ended {
                 counters.ended.fetch_add(1, Ordering::Relaxed);
                 poll.registry().deregister(&mut listener.stream)?;
             }
@@ -200,8 +220,8 @@ enum Stream {
 }
 
 impl<R: Reader> Listener<R> {
-    /// Reads what there is.
-    fn read(&mut self, buffer: &mut [u8], counters: &Counters) -> Result<Stream> {
+    /// Reads what there is. An end that is there as well has to be read now: it is not told of again.
+    fn read(&mut self, buffer: &mut [u8], has_ended: bool, counters: &Counters) -> Result<Stream> {
         loop {
             let read = match self.stream.read(buffer) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Stream::Open),
@@ -211,13 +231,19 @@ impl<R: Reader> Listener<R> {
             };
             counters.bytes.fetch_add(read as u64, Ordering::Relaxed);
             self.kept.extend_from_slice(&buffer[..read]);
-            let taken = self.reader.take(&self.kept, now_us())?;
-            counters.events.fetch_add(taken.events, Ordering::Relaxed);
-            self.kept.drain(..taken.bytes);
-            if read < buffer.len() {
+            self.take(counters)?;
+            if read < buffer.len() && !has_ended {
                 return Ok(Stream::Open); // All that there was; more is told anew.
             }
         }
+    }
+
+    /// Looks through what has been read.
+    fn take(&mut self, counters: &Counters) -> Result<()> {
+        let taken = self.reader.take(&self.kept, now_us())?;
+        counters.events.fetch_add(taken.events, Ordering::Relaxed);
+        self.kept.drain(..taken.bytes);
+        Ok(())
     }
 }
 
@@ -230,7 +256,82 @@ pub(crate) struct Taken {
     pub(crate) bytes: usize,
 }
 
-/// The present time, in microseconds since the Unix epoch.
+/// The present time, in microseconds since the Unix epoch, as the system told it once; from there on by a clock that is
+/// never set, so that differences are times that have passed.
 pub(crate) fn now_us() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64
+    static BEGUN: LazyLock<(Instant, Duration)> =
+        LazyLock::new(|| (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()));
+    let (begun, at) = *BEGUN;
+    (at + begun.elapsed()).as_micros() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Shutdown, TcpListener};
+
+    use super::*;
+    use crate::marks::{Furthest, Sent};
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// Waits until so many streams have ended.
+    fn all_ended(listeners: &Listeners<Furthest>, count: u64) -> bool {
+        let until = Instant::now() + PATIENCE;
+        while listeners.ended() < count && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        listeners.ended() == count
+    }
+
+    #[test]
+    fn an_end_that_comes_together_with_the_last_bytes_is_seen() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mine = std::net::TcpStream::connect(server.local_addr().unwrap()).unwrap();
+        let (mut theirs, _) = server.accept().unwrap();
+        theirs.write_all(Sent::new(1).mark(0).as_bytes()).unwrap();
+        theirs.shutdown(Shutdown::Write).unwrap();
+        // Both are there before anybody waits for either: the end, which comes last, is seen beside the bytes.
+        let mut ends = [0];
+        let is_there = || {
+            let mut poll = Poll::new().unwrap();
+            let copy = mine.try_clone().unwrap();
+            copy.set_nonblocking(true).unwrap();
+            let mut copy = TcpStream::from_std(copy);
+            poll.registry().register(&mut copy, Token(0), Interest::READABLE).unwrap();
+            let mut events = Events::with_capacity(1);
+            poll.poll(&mut events, Some(PATIENCE)).unwrap();
+            events.iter().any(mio::event::Event::is_read_closed)
+        };
+        while !is_there() {}
+        assert!(mine.peek(&mut ends).unwrap() > 0, "nothing was taken");
+        let listeners = Listeners::of(vec![mine], Furthest::default).unwrap();
+        assert!(all_ended(&listeners, 1));
+        assert_eq!(listeners.heard(), 1);
+        listeners.close().unwrap();
+    }
+
+    #[test]
+    fn what_comes_together_with_the_head_counts() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr().unwrap();
+        let mark = Sent::new(1).mark(0);
+        let answer = format!("HTTP/1.1 200 OK\r\n\r\n{mark}");
+        let answering = std::thread::spawn(move || {
+            let (mut stream, _) = server.accept().unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+            stream
+        });
+        let listeners = Listeners::open(address, "GET / HTTP/1.1\r\n\r\n", 1, Furthest::default).unwrap();
+        drop(answering.join().unwrap());
+        assert!(all_ended(&listeners, 1));
+        assert_eq!((listeners.heard(), listeners.bytes()), (1, mark.len() as u64));
+        listeners.close().unwrap();
+    }
+
+    #[test]
+    fn time_goes_on_and_is_about_that_of_the_system() {
+        let system = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64;
+        let (first, second) = (now_us(), now_us());
+        assert!(first <= second && first.abs_diff(system) < 60_000_000, "{first} and {second}, {system}");
+    }
 }

@@ -12,6 +12,7 @@ mod distance;
 mod document;
 mod fleet;
 mod gateway;
+mod in_turn;
 mod latest;
 mod listeners;
 mod marks;
@@ -140,7 +141,7 @@ async fn measure(name: &str, quick: bool, measured: &str, results: &mut Results)
         return Ok(());
     }
     let scale = if quick { Scale { runs: 1, secs: 3 } } else { Scale { runs: 3, secs: 8 } };
-    let scenario = scenarios::run(name, scale, &results.scenarios()).await?;
+    let scenario = scenarios::run(name, scale, &results.scenarios).await?;
     println!("\n{}", report::table(&scenario));
     results.put(measured, scenario);
     Ok(())

@@ -31,10 +31,13 @@ impl Surroundings<'_> {
     }
 }
 
+const UPSTASH_PACKAGES: &[&str] = &["@upstash/realtime", "@upstash/redis", "hono", "@hono/node-server", "zod"];
+
 /// The npm packages that a peer is made of.
-const PACKAGES: [(&str, &[&str]); 3] = [
+const PACKAGES: [(&str, &[&str]); 4] = [
     ("after", &["ioredis"]),
-    ("upstash-realtime", &["@upstash/realtime", "@upstash/redis", "hono", "@hono/node-server", "zod"]),
+    ("upstash-realtime", UPSTASH_PACKAGES),
+    ("upstash-realtime-changes", UPSTASH_PACKAGES),
     ("bullmq", &["bullmq", "better-sse", "ioredis"]),
 ];
 
@@ -71,6 +74,9 @@ pub(crate) struct Worker {
     parsing: Duration,
 }
 
+/// How long a worker may take for one update: beyond it, it hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// What it says of an update.
 #[derive(Deserialize)]
 struct Answer {
@@ -98,8 +104,13 @@ impl Worker {
     pub(crate) async fn publish_many(&mut self, batch: &str, at: u64, state: &str, changed: &[&str]) -> Result<()> {
         let line =
             format!("{{\"batch\":{},\"at\":{at},\"state\":{state},\"changed\":{}}}\n", json!(batch), json!(changed));
-        self.stdin.write_all(line.as_bytes()).await?;
-        let answer = self.answers.next_line().await?.context("the worker has ended")?;
+        let answering = async {
+            self.stdin.write_all(line.as_bytes()).await?;
+            self.answers.next_line().await
+        };
+        let answer = tokio::time::timeout(PATIENCE, answering).await;
+        let answer = answer.with_context(|| format!("the worker has not answered for {} s", PATIENCE.as_secs()))??;
+        let answer = answer.context("the worker has ended")?;
         ensure!(answer.contains("\"published\":"), "the worker says {answer}");
         let answer: Answer = serde_json::from_str(&answer)?;
         self.parsing += Duration::from_secs_f64(answer.parse_ms / 1e3);

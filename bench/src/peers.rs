@@ -32,7 +32,8 @@ pub(crate) async fn webdis(dir: &Path, redis_port: u16) -> Result<Option<Part>> 
     Ok(Some(part))
 }
 
-/// `nchan` in nginx, with Redis behind it, as its documentation has it. `/sub` and `/pub` are one channel.
+/// `nchan` in nginx, with Redis behind it, set up for what is measured: to pass messages on. By default it also keeps each in
+/// Redis and in its own memory, for who comes later. `/sub` and `/pub` are one channel.
 /// `None`: it is not installed.
 pub(crate) async fn nchan(dir: &Path, redis_port: u16, subscribers: usize) -> Result<Option<Part>> {
     let module = Path::new(NGINX_MODULES).join("ngx_nchan_module.so");
@@ -49,11 +50,20 @@ pub(crate) async fn nchan(dir: &Path, redis_port: u16, subscribers: usize) -> Re
          http {{
              access_log off;
              client_body_temp_path {dir_name}/body;
-             upstream redis {{ nchan_redis_server redis://127.0.0.1:{redis_port}; }}
+             upstream redis {{
+                 nchan_redis_server redis://127.0.0.1:{redis_port};
+                 nchan_redis_storage_mode nostore;
+                 nchan_redis_nostore_fastpublish on;
+             }}
              server {{
                  listen 127.0.0.1:{port};
                  location = /health {{ return 200; }}
-                 location = /pub {{ nchan_publisher; nchan_channel_id bench; nchan_redis_pass redis; }}
+                 location = /pub {{
+                     nchan_publisher;
+                     nchan_channel_id bench;
+                     nchan_redis_pass redis;
+                     nchan_store_messages off;
+                 }}
                  location = /sub {{
                      nchan_subscriber eventsource;
                      nchan_channel_id bench;

@@ -112,6 +112,7 @@ fn named(side: &str) -> String {
         "after" => "after: a subscriber a viewer",
         "bullmq" => "BullMQ and better-sse",
         "upstash-realtime" => "Upstash Realtime",
+        "upstash-realtime-changes" => "Upstash Realtime, changes alone",
         other => other,
     };
     what.to_owned()

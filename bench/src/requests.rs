@@ -18,6 +18,9 @@ use crate::answer;
 const FIRST_BYTES: usize = 32 * 1024;
 const MOST_BYTES: usize = 4 * 1024 * 1024;
 
+/// How long one answer may take: beyond it, the server hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A request, and what its answer must contain.
 #[derive(Debug, Clone)]
 pub(crate) struct Load {
@@ -89,8 +92,8 @@ impl Load {
         answered
     }
 
-    /// Runs a task for each connection, all on one thread: so the load is the same for all and leaves a core for what is
-    /// measured.
+    /// Runs a task for each connection, all on one thread: so the load is the same for all, and takes one processor at
+    /// most. On a machine of two, the server and Redis then share the other; how much it takes is a figure of its own.
     async fn on_one_thread<F>(&self, connections: usize, task: impl Fn(Self) -> F + Send + 'static) -> Result<Answered>
     where
         F: Future<Output = Result<Answered>> + Send + 'static,
@@ -212,18 +215,26 @@ impl Pace {
 pub(crate) struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
+    patience: Duration,
 }
 
 impl Connection {
     pub(crate) async fn open(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: vec![0; FIRST_BYTES] })
+        Ok(Self { stream, buffer: vec![0; FIRST_BYTES], patience: PATIENCE })
     }
 
     /// Sends a request and reads its answer whole: head and body, as they come. An answer other than 2xx or 304 is an
-    /// error.
+    /// error, and so is one that is not whole after [`PATIENCE`].
     pub(crate) async fn ask(&mut self, request: &[u8]) -> Result<&str> {
+        let length = tokio::time::timeout(self.patience, self.exchange(request)).await;
+        let length = length.with_context(|| format!("no whole answer came within {} s", self.patience.as_secs()))??;
+        Ok(std::str::from_utf8(&self.buffer[..length])?)
+    }
+
+    /// The length of the answer, which then stands at the beginning of the buffer.
+    async fn exchange(&mut self, request: &[u8]) -> Result<usize> {
         self.stream.write_all(request).await?;
         let mut filled = 0;
         loop {
@@ -237,7 +248,7 @@ impl Connection {
             if let Some(length) = answer::length(&self.buffer[..filled])? {
                 ensure!(filled <= length, "more than one answer");
                 if filled == length {
-                    return Ok(std::str::from_utf8(&self.buffer[..filled])?);
+                    return Ok(length);
                 }
             }
         }
@@ -262,6 +273,15 @@ mod tests {
         }
         assert_eq!(pace.next().await, None);
         pacer.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_server_that_never_answers_is_not_waited_for_without_end() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut connection = Connection::open(listener.local_addr().unwrap()).await.unwrap();
+        connection.patience = Duration::from_millis(10);
+        let error = connection.ask(b"GET / HTTP/1.1\r\n\r\n").await.unwrap_err();
+        assert!(error.to_string().contains("no whole answer"), "{error}");
     }
 
     #[test]

@@ -37,12 +37,22 @@ pub(crate) fn percentile<T: Ord + Copy + Default>(values: &mut [T], share: f64) 
 /// The power by which the second of each pair grows with the first: the slope through their logarithms, by least
 /// squares. Not a number of fewer than two sizes.
 pub(crate) fn exponent(points: &[(f64, f64)]) -> f64 {
+    slope(&points.iter().map(|&(x, y)| (x.ln(), y.ln())).collect::<Vec<_>>())
+}
+
+/// The slope of the straight line that fits best (least squares). Not a number of fewer than two places.
+pub(crate) fn slope(points: &[(f64, f64)]) -> f64 {
     let count = points.len() as f64;
-    let logs = || points.iter().map(|&(x, y)| (x.ln(), y.ln()));
-    let (mean_x, mean_y) = (logs().map(|(x, _)| x).sum::<f64>() / count, logs().map(|(_, y)| y).sum::<f64>() / count);
-    let covariance: f64 = logs().map(|(x, y)| (x - mean_x) * (y - mean_y)).sum();
-    let variance: f64 = logs().map(|(x, _)| (x - mean_x).powi(2)).sum();
+    let (x, y) = points.iter().fold((0.0, 0.0), |(x, y), point| (x + point.0 / count, y + point.1 / count));
+    let covariance: f64 = points.iter().map(|point| (point.0 - x) * (point.1 - y)).sum();
+    let variance: f64 = points.iter().map(|point| (point.0 - x).powi(2)).sum();
     covariance / variance
+}
+
+/// How many of these times, which are in order, lie within the busiest such span, whenever it begins.
+pub(crate) fn busiest(times: &[u64], span: u64) -> usize {
+    let within = |from: usize| times[from..].partition_point(|at| *at < times[from] + span);
+    (0..times.len()).map(within).max().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -64,6 +74,21 @@ mod tests {
         assert_eq!(percentile(&mut [7], 0.5), 7);
         assert_eq!(percentile::<u64>(&mut [], 0.5), 0);
     }
+
+    #[test]
+    fn a_slope_is_that_of_the_line_between() {
+        assert_eq!(slope(&[(0.0, 1.0), (1.0, 3.0), (2.0, 5.0)]), 2.0);
+        assert_eq!(slope(&[(0.0, 5.0), (1.0, 9.0), (2.0, 5.0)]), 0.0);
+        assert!(slope(&[(1.0, 5.0)]).is_nan() && slope(&[]).is_nan());
+    }
+
+    #[test]
+    fn the_busiest_span_may_begin_at_any_time() {
+        assert_eq!(busiest(&[0, 900, 1_100, 1_800, 1_899, 3_000], 1_000), 4);
+        assert_eq!(busiest(&[0, 1_000, 2_000], 1_000), 1);
+        assert_eq!(busiest(&[], 1_000), 0);
+    }
+
     #[test]
     fn an_exponent_is_the_slope_through_logarithms() {
         let of = |power: f64| exponent(&[1.0_f64, 3.0, 10.0].map(|x| (x, 5.0 * x.powf(power))));

@@ -19,9 +19,12 @@ mod viewer_minute;
 mod whole_path;
 
 use anyhow::Result;
+pub(crate) use freshness::CUT;
+pub(crate) use whole_path::{PROCESSORS, SATURATED};
 
 use crate::Scale;
 use crate::report::Scenario;
+use crate::results::Record;
 
 /// All of them, in the order in which they are run and reported.
 pub(crate) const NAMES: &[&str] = &[
@@ -56,7 +59,7 @@ pub(crate) const NAMES: &[&str] = &[
 
 /// Runs one. `before` are those that have run already, or the last ones written down, for those that reckon with others'
 /// figures.
-pub(crate) async fn run(name: &str, scale: Scale, before: &[Scenario]) -> Result<Scenario> {
+pub(crate) async fn run(name: &str, scale: Scale, before: &[Record]) -> Result<Scenario> {
     match name {
         "gateway-commands" => gateway_commands::run(name, scale).await,
         "gateway-fanout" => gateway_fanout::run(name, scale).await,
@@ -77,6 +80,9 @@ pub(crate) async fn run(name: &str, scale: Scale, before: &[Scenario]) -> Result
         "bytes-a-batch" => bytes::run(name, scale).await,
         "cpu-a-viewer-minute" => viewer_minute::run(name, scale).await,
         "money" => money::run(name, before),
-        _ => whole_path::run(name, scale, before).await,
+        _ => {
+            let before: Vec<Scenario> = before.iter().map(|record| record.scenario.clone()).collect();
+            whole_path::run(name, scale, &before).await
+        }
     }
 }

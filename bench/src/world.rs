@@ -34,8 +34,10 @@ pub(crate) enum Side {
     BareObject,
 }
 
-/// The edge's peer.
+/// The edge's peer. Its events are whole states.
 pub(crate) const UPSTASH_REALTIME: Side = Side::Node("upstash-realtime");
+/// The same, whose events hold the head and what has changed.
+pub(crate) const UPSTASH_CHANGES: Side = Side::Node("upstash-realtime-changes");
 
 impl fmt::Display for Side {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

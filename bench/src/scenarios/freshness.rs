@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::whole_path::Class;
+use super::whole_path::{Class, RAW};
 use crate::Scale;
 use crate::ages::{LATE_MS, SAMPLE_MS};
 use crate::app::MOST_UNDER_WAY;
 use crate::report::{Bar, Figure, Limit, Scenario};
 use crate::sample::Sample;
-use crate::world::{Setup, Side, UPSTASH_REALTIME, World};
+use crate::world::{Setup, Side, UPSTASH_CHANGES, UPSTASH_REALTIME, World};
 use measure::{DRAIN, Measurement, SERVED, WARM_UP};
 
 const PHOTOS: usize = 100;
@@ -37,13 +37,23 @@ pub(crate) struct Load {
     pub(crate) class: Class,
     pub(crate) viewers: usize,
     pub(crate) changes_a_second: u32,
+    /// Beside whom; ours first.
+    pub(crate) sides: &'static [Side],
     /// Each starts every side anew.
     pub(crate) most_runs: usize,
 }
 
-pub(crate) const EDGE_1000: Load = Load { class: Class::Edge, viewers: 1_000, changes_a_second: 100, most_runs: 3 };
-pub(crate) const EDGE_5000: Load = Load { class: Class::Edge, viewers: 5_000, changes_a_second: 20, most_runs: 2 };
-pub(crate) const ORIGIN_1000: Load = Load { class: Class::Origin, viewers: 1_000, changes_a_second: 100, most_runs: 3 };
+pub(crate) const EDGE_1000: Load = Load {
+    class: Class::Edge,
+    viewers: 1_000,
+    changes_a_second: 100,
+    sides: &[Side::Edge, UPSTASH_REALTIME, UPSTASH_CHANGES],
+    most_runs: 3,
+};
+pub(crate) const EDGE_5000: Load =
+    Load { viewers: 5_000, changes_a_second: 20, sides: &[Side::Edge, UPSTASH_REALTIME], most_runs: 2, ..EDGE_1000 };
+pub(crate) const ORIGIN_1000: Load =
+    Load { class: Class::Origin, sides: &[Side::Gateway, Side::Node("after"), Side::Node("bullmq")], ..EDGE_1000 };
 
 /// What one side came to, once a run.
 #[derive(Default)]
@@ -69,6 +79,9 @@ struct Measured {
     late: Sample,
 }
 
+/// The name of the figure of subscribers that our gateway has cut.
+pub(crate) const CUT: &str = "subscribers that the gateway closed as too slow";
+
 /// What is reported, and its unit.
 const FIGURES: [(&str, &str); 19] = [
     ("age, p50", "ms"),
@@ -87,20 +100,13 @@ const FIGURES: [(&str, &str); 19] = [
     ("Redis' CPU", "of one processor"),
     ("the server's resident memory at the end", "MiB"),
     ("growth of the server's resident memory", "KiB a second"),
-    ("subscribers that the gateway closed as too slow", ""),
+    (CUT, ""),
     ("the load's own CPU", "of one processor"),
     ("samples that were late", "of a hundred"),
 ];
 
-fn sides(class: Class) -> Vec<Side> {
-    match class {
-        Class::Edge => vec![Side::Edge, UPSTASH_REALTIME],
-        Class::Origin => vec![Side::Gateway, Side::Node("after"), Side::Node("bullmq")],
-    }
-}
-
 pub(crate) async fn run(name: &str, load: Load, scale: Scale) -> Result<Scenario> {
-    let (sides, time) = (sides(load.class), Duration::from_secs(scale.secs));
+    let (sides, time) = (load.sides, Duration::from_secs(scale.secs));
     let mut measured: Vec<Measured> = sides.iter().map(|_| Measured::default()).collect();
     let mut missing = Vec::new();
     for nth in 1..=scale.runs.min(load.most_runs) {
@@ -111,6 +117,7 @@ pub(crate) async fn run(name: &str, load: Load, scale: Scale) -> Result<Scenario
                     if let Some(short) = measurement.cut_short() {
                         missing.push(format!("{side}, run {nth}, was stopped early: {short}"));
                     }
+                    missing.extend(measurement.gone().map(|gone| format!("{side}, run {nth}: {gone}")));
                     measured.add(&measurement);
                 }
                 Err(error) => {
@@ -120,7 +127,7 @@ pub(crate) async fn run(name: &str, load: Load, scale: Scale) -> Result<Scenario
             }
         }
     }
-    let bars = bars(load.class, &measured);
+    let bars = bars(load, &measured);
     let mut figures: Vec<Figure> = FIGURES.into_iter().map(|(name, unit)| Figure::new(name, unit, [])).collect();
     for side in measured {
         figures.iter_mut().zip(side.samples()).for_each(|(figure, sample)| figure.sides.push(sample));
@@ -145,13 +152,20 @@ async fn measure_side(side: Side, load: Load, time: Duration) -> Result<Measurem
 fn about(load: Load, secs: u64) -> String {
     let Load { class, viewers, changes_a_second, .. } = load;
     let path = match class {
-        Class::Edge => "Ours: Redis, the gateway, the Worker in workerd, which sends the photos that changed.",
-        Class::Origin => "Ours: Redis and the gateway's `/subscribe`, which sends each message as it is.",
+        Class::Edge => {
+            "Ours: Redis, the gateway, the Worker in workerd, which sends the photos that changed.".to_owned()
+        }
+        Class::Origin => format!("Ours: Redis and the gateway's `/subscribe`. {RAW}"),
+    };
+    let changes = if load.sides.contains(&UPSTASH_CHANGES) {
+        " but for `upstash-realtime-changes`, whose events hold what has changed,"
+    } else {
+        ""
     };
     format!(
         "{viewers} viewers of one batch of {PHOTOS} photos, read by one thread; {changes_a_second} changes a second, \
          each of one photo: for {} s to warm up, then for {secs} s, which are measured. {path} The others send the \
-         whole state each time, and are described in [peers/README.md](peers/README.md). We publish each change by \
+         whole state each time,{changes} and are described in [peers/README.md](peers/README.md). We publish each change by \
          the explicit call and let up to {MOST_UNDER_WAY} wait for their acknowledgement; the others' worker does \
          one after the other, as its users would, and catches up as fast as it can when it is late. Before, single \
          changes are made until each viewer has shown one. Age: every {SAMPLE_MS} ms, for each viewer, the time \
@@ -159,8 +173,10 @@ fn about(load: Load, secs: u64) -> String {
          changes is in it whatever the server does, and for a server that falls ever further behind it depends on \
          the length of the measurement. A sample is late when it is taken more than {LATE_MS} ms after it was due. A \
          viewer was served to the end when it has read anything in the last {} s of the measurement; others have \
-         lost their subscription (our gateway closes one that leaves 1 MiB unread), or their server is that far \
-         behind. The bar is taken against the kinder of the two figures. Who has not shown the last change {} s \
+         lost their subscription, or their server is that far behind. Our gateway closes a subscription that leaves 1 MiB \
+         unread, a bound that is no setting, and Upstash Realtime does not subscribe again: where its subscriptions were \
+         cut, its age is about the time since then, and says that it could not keep up, and not by how much. \
+         The bar is taken against the kinder of the two figures. Who has not shown the last change {} s \
          after it counts as never. Growth is the slope of a straight line through the resident memory, read four \
          times a second in the second half of the measurement: in the first the heaps of workerd and Node still grow \
          to the size at which they are collected.",
@@ -170,14 +186,16 @@ fn about(load: Load, secs: u64) -> String {
     )
 }
 
-fn bars(class: Class, measured: &[Measured]) -> Vec<Bar> {
+fn bars(load: Load, measured: &[Measured]) -> Vec<Bar> {
     let Some((ours, others)) = measured.split_first() else { return Vec::new() };
-    let name = if class == Class::Edge { "Batchcast" } else { "gateway" };
+    let name = if load.class == Class::Edge { "Batchcast" } else { "gateway" };
     let best = others.iter().map(Measured::kinder_p99).fold(f64::NAN, f64::min);
+    let cut = others.iter().find(|other| other.kinder_p99() == best).map_or(0.0, |other| other.slow_closed.median());
+    let cut = if cut > 0.0 { format!(", of whose subscriptions the gateway cut {cut:.0}") } else { String::new() };
     let limit = |about: &str, is, unit, most| Bar::of(&format!("{name}: {about}"), is, unit, Limit::AtMost(most));
     vec![
         Bar::ratio(
-            &format!("p99 of the age, {name} : the best of the others"),
+            &format!("p99 of the age, {name} : the best of the others{cut}"),
             ours.p99.median() / best,
             Limit::AtMost(LARGEST_RATIO),
         ),
@@ -266,16 +284,26 @@ mod tests {
     #[test]
     fn the_bar_is_against_the_kinder_figure_of_the_best() {
         let sides = [measured(&[10.0], &[9.0]), measured(&[400.0], &[100.0]), measured(&[80.0], &[])];
-        let bars = bars(Class::Origin, &sides);
+        let bars = bars(ORIGIN_1000, &sides);
         assert_eq!(bars[0].is, 10.0 / 80.0);
+        assert!(bars[0].about.ends_with("others"), "{}", bars[0].about);
         assert!(bars.iter().all(Bar::is_met));
     }
 
     #[test]
+    fn a_bar_says_what_was_cut_of_whom_it_is_against() {
+        let cut = Measured { slow_closed: Sample(vec![1_000.0]), ..measured(&[100.0], &[]) };
+        let about = |sides: &[Measured]| bars(EDGE_1000, sides)[0].about.clone();
+        assert!(about(&[measured(&[1.0], &[]), cut]).ends_with(", of whose subscriptions the gateway cut 1000"));
+        let worse = Measured { slow_closed: Sample(vec![1_000.0]), ..measured(&[100.0], &[]) };
+        assert!(about(&[measured(&[1.0], &[]), worse, measured(&[50.0], &[])]).ends_with("others"));
+    }
+
+    #[test]
     fn a_side_without_figures_meets_nothing() {
-        let bars = bars(Class::Edge, &[Measured::default(), measured(&[1.0], &[])]);
+        let bars = bars(EDGE_1000, &[Measured::default(), measured(&[1.0], &[])]);
         assert!(!bars.iter().any(Bar::is_met));
-        let bars = super::bars(Class::Edge, &[measured(&[1.0], &[1.0]), Measured::default()]);
+        let bars = super::bars(EDGE_1000, &[measured(&[1.0], &[1.0]), Measured::default()]);
         assert!(!bars[0].is_met());
     }
 }

@@ -11,6 +11,7 @@ use crate::marks::{Times, timed_event};
 use crate::report::{Bar, Figure, Limit, Scenario};
 use crate::requests::Connection;
 use crate::sample::{Sample, percentile};
+use crate::world::own_cpu;
 use crate::{Scale, peers};
 
 const SUBSCRIBERS: usize = 1_000;
@@ -28,6 +29,8 @@ struct Measured {
     max: Sample,
     cpu_us: Sample,
     redis_cpu_us: Sample,
+    redis_cpu: Sample,
+    load_cpu: Sample,
     memory_kib: Sample,
 }
 
@@ -62,7 +65,9 @@ pub(crate) async fn run(name: &str, scale: Scale) -> Result<Scenario> {
         about: format!(
             "{SUBSCRIBERS} subscribers of one channel, read by one thread; {EVENTS_A_SECOND} events of {EVENT_BYTES} \
              bytes a second for {} s, each published by a POST to the server. Times are from before that POST until a \
-             subscriber has read the event; every subscriber got every event once. Memory is what the server's resident \
+             subscriber has read the event; every subscriber got every event once. Neither keeps messages: nchan, which by \
+             default does, is told not to (`nchan_redis_storage_mode nostore`, `nchan_redis_nostore_fastpublish on`, \
+             `nchan_store_messages off`). Memory is what the server's resident \
              memory grew by as the subscribers came, before anything was published.",
             scale.secs
         ),
@@ -73,6 +78,8 @@ pub(crate) async fn run(name: &str, scale: Scale) -> Result<Scenario> {
             figure("slowest", "ms", ours.max, theirs.max),
             figure("its own CPU", "µs a delivery", ours.cpu_us, theirs.cpu_us),
             figure("Redis' CPU", "µs a delivery", ours.redis_cpu_us, theirs.redis_cpu_us),
+            figure("Redis' CPU altogether", "of one processor", ours.redis_cpu, theirs.redis_cpu),
+            figure("the load's own CPU", "of one processor", ours.load_cpu, theirs.load_cpu),
             figure("resident memory", "KiB a subscriber", ours.memory_kib, theirs.memory_kib),
         ],
         bars,
@@ -98,13 +105,14 @@ impl Measured {
         publisher.publish(WARM_UP as u32).await?;
         let warm = (WARM_UP * SUBSCRIBERS) as u64;
         listeners_heard(&listeners, warm).await?;
-        let (cpu, redis_cpu) = (server.cpu_time()?, redis.cpu_time()?);
+        let (cpu, redis_cpu, own, begun) = (server.cpu_time()?, redis.cpu_time()?, own_cpu()?, Instant::now());
         let events = EVENTS_A_SECOND * u32::try_from(secs)?;
         publisher.publish(events).await?;
         let deliveries = u64::from(events) * SUBSCRIBERS as u64;
         listeners_heard(&listeners, warm + deliveries).await?;
         let cpu = server.cpu_time()?.saturating_sub(cpu);
         let redis_cpu = redis.cpu_time()?.saturating_sub(redis_cpu);
+        let (own, lasted) = (own_cpu()?.saturating_sub(own), begun.elapsed());
         let mut times: Vec<u64> = listeners.close()?.into_iter().flat_map(Times::into_times).collect();
         ensure!(times.len() as u64 == deliveries, "{} of {deliveries} events were timed", times.len());
 
@@ -115,6 +123,8 @@ impl Measured {
         self.max.0.push(ms(percentile(&mut times, 1.0)));
         self.cpu_us.0.push(us_each(cpu));
         self.redis_cpu_us.0.push(us_each(redis_cpu));
+        self.redis_cpu.0.push(redis_cpu.as_secs_f64() / lasted.as_secs_f64());
+        self.load_cpu.0.push(own.as_secs_f64() / lasted.as_secs_f64());
         self.memory_kib.0.push(idle.saturating_sub(empty) as f64 / 1024.0 / SUBSCRIBERS as f64);
         println!(
             "{}: p99 {:.1} ms, {:.1} µs of CPU a delivery",

@@ -143,7 +143,7 @@ async fn with_viewers(viewers: usize, secs: u64) -> Result<f64> {
 async fn with_photos(photos: usize) -> Result<(f64, f64)> {
     let mut world = World::start(&Setup::new(Side::Edge, photos)).await?;
     let rounds = PHOTO_CHANGES / photos;
-    // The warm-up is a change of each photo, too: from then on all have the same size.
+    // The warm-up is a change of each photo, too.
     let (warm_up, changes) = (photos, rounds * photos);
     let sent = Sent::new(warm_up + changes);
     let listeners = world.open(1, || Numbers::new(sent.clone(), warm_up))?;

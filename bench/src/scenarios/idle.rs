@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use crate::Scale;
+use crate::in_turn::InTurn;
 use crate::latest::Latest;
 use crate::listeners::Listeners;
 use crate::marks::Sent;
-use crate::report::{Bar, Figure, Limit, Scenario};
+use crate::report::{Bar, Limit, Scenario};
 use crate::sample::Sample;
 use crate::world::{Setup, Side, UPSTASH_REALTIME, World};
 
@@ -54,34 +55,19 @@ const FURTHER_MEMORY: usize = 2;
 const CPU: usize = 3;
 
 pub(crate) async fn run(name: &str, scale: Scale) -> Result<Scenario> {
-    let mut measured: [Samples; SIDES.len()] = Default::default();
-    let mut missing: Vec<(Side, String)> = Vec::new();
-    for _ in 0..scale.runs {
-        for (side, samples) in SIDES.into_iter().zip(&mut measured) {
-            if missing.iter().any(|(absent, _)| *absent == side) {
-                continue;
-            }
-            match measure(side, scale.secs).await {
-                Ok(values) => {
-                    println!("{side}: {:.1} KiB an idle viewer, {:.1} µs a delivery", values[MEMORY], values[CPU]);
-                    samples.iter_mut().zip(values).for_each(|(sample, value)| sample.0.push(value));
-                }
-                Err(error) if side != Side::Edge => missing.push((side, format!("{side}: {error:#}"))),
-                Err(error) => return Err(error).context("measuring Batchcast"),
-            }
-        }
-    }
-    let bars = bars(&measured);
-    let figure = |(index, (name, unit)): (usize, (&str, &str))| {
-        Figure::new(name, unit, measured.iter().map(|samples| samples[index].clone()).collect::<Vec<_>>())
+    let measure = async |side, _| {
+        let values = measure(side, scale.secs).await?;
+        println!("{side}: {:.1} KiB an idle viewer, {:.1} µs a delivery", values[MEMORY], values[CPU]);
+        Ok(values)
     };
+    let measured = InTurn::measure(SIDES, scale.runs, measure).await?;
     Ok(Scenario {
         name: name.to_owned(),
         about: about(scale.secs),
-        sides: SIDES.iter().map(ToString::to_string).collect(),
-        figures: FIGURES.into_iter().enumerate().map(figure).collect(),
-        bars,
-        missing: missing.into_iter().map(|(_, line)| line).collect(),
+        sides: measured.sides(),
+        figures: measured.figures(FIGURES),
+        bars: bars(&measured.samples),
+        missing: measured.missing,
     })
 }
 
@@ -170,12 +156,19 @@ async fn measure(side: Side, secs: u64) -> Result<[f64; FIGURES.len()]> {
 mod tests {
     use stack::workspace;
 
+    /// The first value between quotation marks that follows this name.
+    fn value(path: &str, name: &str) -> String {
+        let text = std::fs::read_to_string(workspace::root().join(path)).unwrap();
+        let line = text.lines().find(|line| line.trim_start().starts_with(name)).unwrap();
+        line.split('"').nth(1).unwrap().to_owned()
+    }
+
     #[test]
-    fn the_bare_object_runs_under_the_same_rules_of_the_runtime() {
-        let date = |path: &str| {
-            let text = std::fs::read_to_string(workspace::root().join(path)).unwrap();
-            text.lines().find(|line| line.starts_with("compatibility_date")).unwrap().to_owned()
-        };
-        assert_eq!(date("bench/peers/bare-object/wrangler.toml"), date("wrangler.toml"));
+    fn what_stands_beside_ours_in_workerd_runs_under_the_same_rules() {
+        let ours = value("wrangler.toml", "compatibility_date");
+        assert_eq!(value("bench/peers/bare-object/wrangler.toml", "compatibility_date"), ours);
+        for plain in ["empty", "hop"] {
+            assert_eq!(value(&format!("bench/peers/{plain}/config.capnp"), "compatibilityDate"), ours, "{plain}");
+        }
     }
 }

@@ -1,6 +1,5 @@
 //! What `notify` costs its caller, how often that publishes, and that nothing of it is lost.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,7 @@ use crate::Scale;
 use crate::fleet::Fleet;
 use crate::marks::{Sent, timed_event};
 use crate::report::{Bar, Figure, Limit, Scenario};
-use crate::sample::{Sample, percentile};
+use crate::sample::{Sample, busiest, percentile};
 
 const BATCHES: usize = 10_000;
 
@@ -45,6 +44,10 @@ const PUBLISH_BYTES: usize = 300;
 const MOST_NS: f64 = 1_000.0;
 /// How often one batch may be published.
 const MOST_A_SECOND: f64 = 20.0;
+/// What makes it one more.
+const WHY_MORE: &str = "counted as they reach a subscriber, over any second of any run: of those that are 50 ms apart, 21 \
+                        lie within a second when the first is late on its way by more than the last";
+const SECOND_US: u64 = 1_000_000;
 
 /// Each once a run.
 #[derive(Default)]
@@ -140,7 +143,8 @@ impl Measured {
         ensure!(arrived.len() > 1, "{} messages were published", arrived.len());
         let between = arrived[arrived.len() - 1] - arrived[0];
         self.a_second.0.push((arrived.len() - 1) as f64 / between.as_secs_f64());
-        self.most_a_second.0.push(most_a_second(&arrived) as f64);
+        let arrived: Vec<u64> = arrived.iter().map(|at| (*at - arrived[0]).as_micros() as u64).collect();
+        self.most_a_second.0.push(busiest(&arrived, SECOND_US) as f64);
         Ok(())
     }
 
@@ -206,10 +210,11 @@ impl Measured {
             ),
             Bar::of(
                 "most publishes of one batch in a second",
-                self.most_a_second.median(),
+                self.most_a_second.max(),
                 "",
                 Limit::AtMost(MOST_A_SECOND),
-            ),
+            )
+            .why(WHY_MORE),
             Bar::of("batches whose last change is not in Redis", self.lost.max(), "", Limit::AtMost(0.0)),
         ];
         let single = |name: &str, unit: &str, sample: Sample| Figure::new(name, unit, [sample, Sample::default()]);
@@ -221,7 +226,8 @@ impl Measured {
                  publishes beside it to a Redis. {CALLS} calls, each timed: all of one batch; of {BATCHES} batches in \
                  turn. A call in a row: {IN_A_ROW} without a commit, timed together, the median of {ROWS}. Paced: \
                  {CALLS_A_SECOND} a second of one batch for {secs} s, so that most find the task asleep, while a \
-                 subscriber of Redis counts what comes; then {CALLS_IN_TASK} from a task of the publisher's runtime \
+                 subscriber of Redis counts what comes, in the fullest of all seconds, whenever \
+                 they begin; then {CALLS_IN_TASK} from a task of the publisher's runtime \
                  instead of another thread. Then {NOTIFIES} commits and calls for {BATCHES} batches, \
                  {NOTIFIES_A_SECOND} a second, and `close`: each batch's version in Redis is compared with its last. \
                  Beside it what many would write: `PUBLISH` of {PUBLISH_BYTES} bytes by the redis crate, awaited, \
@@ -285,16 +291,6 @@ async fn arrivals(messages: PubSub, time: Duration) -> Result<Vec<Instant>> {
     Ok(arrived)
 }
 
-/// The most that came in one second, where each second begins as the one before ends, the first with the first.
-fn most_a_second(arrived: &[Instant]) -> usize {
-    let Some(first) = arrived.first() else { return 0 };
-    let mut counts = BTreeMap::new();
-    for at in arrived {
-        *counts.entry((*at - *first).as_secs()).or_default() += 1;
-    }
-    counts.into_values().max().unwrap_or_default()
-}
-
 async fn time_publishes(redis: &RedisServer) -> Result<Vec<u64>> {
     let mut connection = redis.connect().await?;
     let mut times = Vec::with_capacity(PUBLISHES);
@@ -305,17 +301,4 @@ async fn time_publishes(redis: &RedisServer) -> Result<Vec<u64>> {
         times.push(begun.elapsed().as_nanos() as u64);
     }
     Ok(times)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_most_in_a_second_is_that_of_the_fullest() {
-        let begun = Instant::now();
-        let at = |ms| begun + Duration::from_millis(ms);
-        assert_eq!(most_a_second(&[at(0), at(500), at(1_000), at(1_200), at(1_999), at(2_000)]), 3);
-        assert_eq!(most_a_second(&[]), 0);
-    }
 }

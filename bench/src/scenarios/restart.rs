@@ -8,14 +8,15 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use crate::Scale;
 use crate::gateway;
+use crate::in_turn::InTurn;
 use crate::listeners::now_us;
 use crate::marks::Sent;
-use crate::report::{Bar, Figure, Limit, Scenario};
-use crate::sample::{Sample, percentile};
+use crate::report::{Bar, Limit, Scenario};
+use crate::sample::{busiest, percentile};
 use crate::world::{BATCH, Changer, Setup, Side, UPSTASH_REALTIME, World};
 use crowd::Crowd;
 use event_source::{DEFAULT_RETRY, Open, Story, Target};
@@ -41,9 +42,6 @@ const SECOND_US: u64 = 1_000_000;
 /// Ours first.
 const SIDES: [Side; 3] = [Side::Edge, UPSTASH_REALTIME, Side::BareObject];
 
-/// What one side came to, in the order of the figures' names and units.
-type Samples = [Sample; FIGURES.len()];
-
 const FIGURES: [(&str, &str); 12] = [
     ("from the kill until it listens again", "s"),
     ("from the kill until a viewer is up to date, median", "s"),
@@ -64,37 +62,23 @@ const LAST_SHOWN: usize = 3;
 const BUSIEST_SECOND: usize = 5;
 
 pub(crate) async fn run(name: &str, scale: Scale) -> Result<Scenario> {
-    let mut measured: [Samples; SIDES.len()] = Default::default();
-    let mut missing: Vec<(Side, String)> = Vec::new();
-    for _ in 0..scale.runs {
-        for (side, samples) in SIDES.into_iter().zip(&mut measured) {
-            if missing.iter().any(|(absent, _)| *absent == side) {
-                continue;
-            }
-            match measure(side).await {
-                Ok(values) => {
-                    let (secs, peak) = (values[UP_TO_DATE], values[BUSIEST_SECOND]);
-                    println!("{side}: all are up to date {secs:.2} s after the kill; at most {peak} opens a second");
-                    samples.iter_mut().zip(values).for_each(|(sample, value)| sample.0.push(value));
-                }
-                Err(error) if side != Side::Edge => missing.push((side, format!("{side}: {error:#}"))),
-                Err(error) => return Err(error).context("measuring Batchcast"),
-            }
-        }
-    }
-    let shown = measured[0][LAST_SHOWN].median();
+    let measure = async |side, _| {
+        let values = measure(side).await?;
+        let (secs, peak) = (values[UP_TO_DATE], values[BUSIEST_SECOND]);
+        println!("{side}: all are up to date {secs:.2} s after the kill; at most {peak} opens a second");
+        Ok(values)
+    };
+    let measured = InTurn::measure(SIDES, scale.runs, measure).await?;
+    let shown = measured.samples[0][LAST_SHOWN].median();
     let bar =
         Bar::of("from the kill until all 1,000 show the last change, Batchcast", shown, "s", Limit::AtMost(BOUND_SECS));
-    let figure = |(index, (name, unit)): (usize, (&str, &str))| {
-        Figure::new(name, unit, measured.iter().map(|samples| samples[index].clone()).collect::<Vec<_>>())
-    };
     Ok(Scenario {
         name: name.to_owned(),
         about: about(),
-        sides: SIDES.iter().map(ToString::to_string).collect(),
-        figures: FIGURES.into_iter().enumerate().map(figure).collect(),
+        sides: measured.sides(),
+        figures: measured.figures(FIGURES),
         bars: vec![bar],
-        missing: missing.into_iter().map(|(_, line)| line).collect(),
+        missing: measured.missing,
     })
 }
 
@@ -249,22 +233,9 @@ impl Storm {
     }
 }
 
-/// How many of these times, which are in order, lie within the busiest such span.
-fn busiest(times: &[u64], span: u64) -> usize {
-    let within = |from: usize| times[from..].partition_point(|at| *at < times[from] + span);
-    (0..times.len()).map(within).max().unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_busiest_span_may_begin_at_any_time() {
-        assert_eq!(busiest(&[0, 900, 1_100, 1_800, 1_899, 3_000], 1_000), 4);
-        assert_eq!(busiest(&[0, 1_000, 2_000], 1_000), 1);
-        assert_eq!(busiest(&[], 1_000), 0);
-    }
 
     #[test]
     fn commands_are_those_that_somebody_meant() {

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 use crate::Scale;
-use crate::latest::{EventLines, Latest};
-use crate::listeners::{Listeners, now_us};
+use crate::in_turn::InTurn;
+use crate::latest::Latest;
+use crate::listeners::now_us;
 use crate::marks::{Numbers, Sent};
-use crate::report::{Bar, Figure, Limit, Scenario};
-use crate::sample::{Sample, percentile};
+use crate::report::{Bar, Limit, Scenario};
+use crate::sample::percentile;
 use crate::world::{BATCH, Changer, Setup, Side, UPSTASH_REALTIME, World};
 use silent::{RECEIVE_BUFFER_BYTES, SEGMENT_BYTES, Silent};
 
@@ -44,15 +45,12 @@ const READ_ON: Duration = Duration::from_secs(4);
 /// What all that stalled viewers are owed may take.
 const BOUND_MIB: f64 = 8.0;
 
-/// What one side came to, in the order of the figures' names and units.
-type Samples = [Sample; FIGURES.len()];
-
 const FIGURES: [(&str, &str); 11] = [
     ("resident memory grew by, beside 20 stalled viewers", "MiB"),
-    ("resident memory grew by, beside 20 that read", "MiB"),
+    ("resident memory grew by, without them", "MiB"),
     ("the difference", "MiB"),
     ("healthy viewers' p99, beside 20 stalled", "ms"),
-    ("healthy viewers' p99, beside 20 that read", "ms"),
+    ("healthy viewers' p99, without them", "ms"),
     ("changes that a healthy viewer never saw, beside 20 stalled", "of a hundred"),
     ("healthy viewers that were cut, beside 20 stalled", "of 10"),
     ("stalled viewers that were cut", "of 20"),
@@ -75,37 +73,23 @@ pub(crate) async fn origin(name: &str, scale: Scale) -> Result<Scenario> {
 }
 
 async fn run(name: &str, sides: [Side; 3], scale: Scale) -> Result<Scenario> {
-    let mut measured: [Samples; 3] = Default::default();
-    let mut missing: Vec<(Side, String)> = Vec::new();
     let secs = scale.secs.min(MOST_SECS);
-    for _ in 0..scale.runs {
-        for (side, samples) in sides.into_iter().zip(&mut measured) {
-            if missing.iter().any(|(absent, _)| *absent == side) {
-                continue;
-            }
-            match measure(side, secs).await {
-                Ok(values) => {
-                    let (more, cut) = (values[DIFFERENCE], values[CUT]);
-                    println!("{side}: {more:.1} MiB more beside stalled viewers, of whom {cut} were cut");
-                    samples.iter_mut().zip(values).for_each(|(sample, value)| sample.0.push(value));
-                }
-                Err(error) if side != sides[0] => missing.push((side, format!("{side}: {error:#}"))),
-                Err(error) => return Err(error).with_context(|| format!("measuring {side}")),
-            }
-        }
-    }
-    let about_bar = format!("{}: memory for 20 stalled viewers in all", sides[0]);
-    let bar = Bar::of(&about_bar, measured[0][DIFFERENCE].median(), "MiB", Limit::AtMost(BOUND_MIB));
-    let figure = |(index, (name, unit)): (usize, (&str, &str))| {
-        Figure::new(name, unit, measured.iter().map(|samples| samples[index].clone()).collect::<Vec<_>>())
+    let measure = async |side, run| {
+        let values = measure(side, run, secs).await?;
+        let (more, cut) = (values[DIFFERENCE], values[CUT]);
+        println!("{side}: {more:.1} MiB more beside stalled viewers, of whom {cut} were cut");
+        Ok(values)
     };
+    let measured = InTurn::measure(sides, scale.runs, measure).await?;
+    let about_bar = format!("{}: memory for 20 stalled viewers in all", sides[0]);
+    let bar = Bar::of(&about_bar, measured.samples[0][DIFFERENCE].median(), "MiB", Limit::AtMost(BOUND_MIB));
     Ok(Scenario {
         name: name.to_owned(),
         about: about(secs),
-        sides: sides.iter().map(ToString::to_string).collect(),
-        figures: FIGURES.into_iter().enumerate().map(figure).collect(),
+        sides: measured.sides(),
+        figures: measured.figures(FIGURES),
         bars: vec![bar],
-        missing: missing.into_iter().map(|(_, line)| line).collect(),
+        missing: measured.missing,
     })
 }
 
@@ -116,29 +100,32 @@ fn about(secs: u64) -> String {
          the head of their answer. Their sockets receive {RECEIVE_BUFFER_BYTES} bytes ahead (the system doubles that) and \
          take segments of {SEGMENT_BYTES} bytes, those of Ethernet: else loopback itself would hold megabytes for each \
          before the server saw anything. Memory is the server's resident memory, the greatest of all looks at it, less \
-         that before the first update; the servers were warmed up by {} updates to the {HEALTHY} alone. The same is done \
-         just before, by servers started anew, with {STALLED} others that do read: what differs is what the stalled ones \
-         cost. In the end they read on for {} s, which shows who was cut and who gets to the last change.",
+         that before the first update; the servers were warmed up by {} updates to the {HEALTHY} alone. The same is done, \
+         just before or just after, by servers started anew, with the {HEALTHY} alone: what differs is what the \
+         updates cost that the stalled ones do not take; the state that they are owed since their opening is in neither. \
+         In the end they read on for {} s, which shows who was cut and who gets to the last change.",
         WARM_UP,
         READ_ON.as_secs()
     )
 }
 
 /// In the order of [`FIGURES`].
-async fn measure(side: Side, secs: u64) -> Result<[f64; FIGURES.len()]> {
-    let reading = Run::of(side, |world, latest| Ok(Others::Reading(world.open(STALLED, || latest.reader())?)), secs);
-    let reading = reading.await.context("beside viewers that read")?;
-    let stalled = |world: &World, _: &Latest| {
-        let open = |_| Silent::open(world.address()?, &world.request());
-        Ok(Others::Stalled((0..STALLED).map(open).collect::<Result<_>>()?))
+async fn measure(side: Side, run: usize, secs: u64) -> Result<[f64; FIGURES.len()]> {
+    let stalled = |world: &World| (0..STALLED).map(|_| Silent::open(world.address()?, &world.request())).collect();
+    // In turn first, so that neither is always the one that comes after the other.
+    let (alone, stalled) = if run.is_multiple_of(2) {
+        let alone = Run::of(side, |_| Ok(Vec::new()), secs).await.context("without others")?;
+        (alone, Run::of(side, stalled, secs).await.context("beside stalled viewers")?)
+    } else {
+        let stalled = Run::of(side, stalled, secs).await.context("beside stalled viewers")?;
+        (Run::of(side, |_| Ok(Vec::new()), secs).await.context("without others")?, stalled)
     };
-    let stalled = Run::of(side, stalled, secs).await.context("beside stalled viewers")?;
     Ok([
         stalled.grown_mib,
-        reading.grown_mib,
-        stalled.grown_mib - reading.grown_mib,
+        alone.grown_mib,
+        stalled.grown_mib - alone.grown_mib,
         stalled.p99_ms,
-        reading.p99_ms,
+        alone.p99_ms,
         stalled.unseen,
         stalled.healthy_cut as f64,
         stalled.cut as f64,
@@ -148,30 +135,15 @@ async fn measure(side: Side, secs: u64) -> Result<[f64; FIGURES.len()]> {
     ])
 }
 
-/// Who is there beside the healthy viewers.
-enum Others {
-    Reading(Listeners<EventLines>),
-    Stalled(Vec<Silent>),
-}
-
-impl Others {
-    /// How many were cut, and how many show so many changes once they have read on.
-    async fn close(self, changes: usize) -> Result<(usize, usize)> {
-        match self {
-            Self::Reading(listeners) => listeners.close().map(|_| (0, 0)),
-            Self::Stalled(all) => {
-                let latest = Latest::default();
-                let until = Instant::now() + READ_ON;
-                let reading: Vec<_> =
-                    all.into_iter().map(|one| tokio::spawn(one.read_on(latest.reader(), until))).collect();
-                let mut cut = 0;
-                for one in reading {
-                    cut += usize::from(one.await??);
-                }
-                Ok((cut, STALLED - latest.behind(changes)))
-            }
-        }
+/// Lets stalled viewers read on: how many were cut, and how many then show so many changes.
+async fn read_on(stalled: Vec<Silent>, changes: usize) -> Result<(usize, usize)> {
+    let (latest, count, until) = (Latest::default(), stalled.len(), Instant::now() + READ_ON);
+    let reading: Vec<_> = stalled.into_iter().map(|one| tokio::spawn(one.read_on(latest.reader(), until))).collect();
+    let mut cut = 0;
+    for one in reading {
+        cut += usize::from(one.await??);
     }
+    Ok((cut, count - latest.behind(changes)))
 }
 
 /// What one run came to.
@@ -187,7 +159,8 @@ struct Run {
 }
 
 impl Run {
-    async fn of(side: Side, others: impl FnOnce(&World, &Latest) -> Result<Others>, secs: u64) -> Result<Self> {
+    /// `others` come beside the healthy viewers.
+    async fn of(side: Side, others: impl FnOnce(&World) -> Result<Vec<Silent>>, secs: u64) -> Result<Self> {
         let mut world = World::start(&Setup::new(side, PHOTOS)).await?;
         let most = WARM_UP + UPDATES_A_SECOND as usize * usize::try_from(secs)?;
         let sent = Sent::new(most * PHOTOS_AN_UPDATE);
@@ -197,8 +170,7 @@ impl Run {
         let warmed = warming.await?.updates;
         healthy.all_heard(warmed * PHOTOS_AN_UPDATE, DRAIN).await;
 
-        let latest = Latest::default();
-        let others = others(&world, &latest)?;
+        let others = others(&world)?;
         tokio::time::sleep(SETTLE).await;
         let (begin, bytes) = (world.server().resident_bytes()?, healthy.bytes());
         let updated = update_all(&mut world, WARM_UP..most, Duration::from_secs(secs), &sent).await?;
@@ -208,7 +180,7 @@ impl Run {
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         let (mib_each, healthy_cut) = (mib(healthy.bytes() - bytes) / HEALTHY as f64, healthy.ended());
 
-        let (cut, caught_up) = others.close(changes).await?;
+        let (cut, caught_up) = read_on(others, changes).await?;
         let mut times: Vec<u64> = healthy.close()?.into_iter().flat_map(Numbers::into_times).collect();
         let expected = (changes - warm_up) * HEALTHY;
         world.close().await;

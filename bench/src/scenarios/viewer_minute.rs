@@ -19,7 +19,7 @@ const MANY: usize = 100;
 const FEW: usize = 10;
 
 /// Changes before those that are measured.
-const WARM_UP: usize = 1;
+const WARM_UP: usize = 3;
 
 /// How long the last change before the measurement is waited for: *before* tells it only when it next reads.
 const SETTLE: Duration = Duration::from_secs(3);
@@ -66,16 +66,11 @@ pub(crate) async fn run(name: &str, scale: Scale) -> Result<Scenario> {
     let time = Duration::from_secs(scale.secs) * 5 / 2;
     for run in 0..scale.runs {
         for (nth, side) in sides.into_iter().enumerate() {
-            let mut world = World::start(&Setup::new(side, PHOTOS)).await?;
             // In one run only: what it lasts is better spent on the others.
-            let measured = async {
-                if run == 0 {
-                    measure(&mut world, side, FEW, time / 2, &mut few[nth]).await?;
-                }
-                measure(&mut world, side, MANY, time, &mut many[nth]).await
-            };
-            measured.await.with_context(|| format!("measuring {side}"))?;
-            world.close().await;
+            if run == 0 {
+                measure(side, FEW, time / 2, &mut few[nth]).await.with_context(|| format!("measuring {side}"))?;
+            }
+            measure(side, MANY, time, &mut many[nth]).await.with_context(|| format!("measuring {side}"))?;
             println!("{side}: {:.2} ms", many[nth].all.median());
         }
     }
@@ -99,7 +94,8 @@ pub(crate) async fn run(name: &str, scale: Scale) -> Result<Scenario> {
 fn about(time: Duration) -> String {
     format!(
         "{MANY} viewers of one batch of {PHOTOS} photos, of which one changes every second, for {} s, and before that, \
-         in the first run only, {FEW} viewers for half as long. Counted is the processor time of all processes that a \
+         in the first run only and with servers of their own, {FEW} viewers for half as long; each after {WARM_UP} changes \
+         that are not counted. Counted is the processor time of all processes that a \
          side has, from the scheduler's own counters in nanoseconds: of ours the Worker in workerd, the gateway, Redis \
          and the publisher (this process without the thread that reads the streams); of `after` its server, Redis and \
          its worker; of `before` its server, which reads its database for each viewer every 2 s, and its worker. What \
@@ -124,8 +120,9 @@ fn figures(viewers: usize, sides: &[Measured; 3]) -> Vec<Figure> {
     figures
 }
 
-/// Watches for `time` with so many viewers.
-async fn measure(world: &mut World, side: Side, viewers: usize, time: Duration, measured: &mut Measured) -> Result<()> {
+/// Watches for `time` with so many viewers, with servers started anew.
+async fn measure(side: Side, viewers: usize, time: Duration, measured: &mut Measured) -> Result<()> {
+    let mut world = World::start(&Setup::new(side, PHOTOS)).await?;
     let changes = (time.as_secs_f64() * f64::from(CHANGES_A_SECOND)).round() as usize;
     let sent = Sent::new(WARM_UP + changes);
     let listeners = world.open(viewers, Furthest::default)?;
@@ -133,15 +130,16 @@ async fn measure(world: &mut World, side: Side, viewers: usize, time: Duration, 
     listeners.all_heard(WARM_UP, SETTLE).await;
 
     // Looking at the others takes this process time: the publisher, which is in it, is looked at last, and then first.
-    let before = used_by_servers(world, side)?;
-    let (changer_before, begun) = (used_by_changer(world, &listeners)?, Instant::now());
+    let before = used_by_servers(&world, side)?;
+    let (changer_before, begun) = (used_by_changer(&world, &listeners)?, Instant::now());
     world.changer.change_all(WARM_UP..WARM_UP + changes, CHANGES_A_SECOND, &sent).await?;
     // The last one, too, has its second.
     tokio::time::sleep(Duration::from_secs(1) / CHANGES_A_SECOND).await;
-    let (changer_after, lasted) = (used_by_changer(world, &listeners)?, begun.elapsed());
-    let after = used_by_servers(world, side)?;
+    let (changer_after, lasted) = (used_by_changer(&world, &listeners)?, begun.elapsed());
+    let after = used_by_servers(&world, side)?;
 
     drop(listeners.close()?);
+    world.close().await;
     let servers = after.into_iter().zip(before).map(|(after, before)| after.saturating_sub(before));
     let changer = changer_after.saturating_sub(changer_before);
     measured.push(servers.chain([changer]), side, viewers as f64 * lasted.as_secs_f64() / 60.0);

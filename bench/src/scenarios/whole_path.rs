@@ -7,9 +7,12 @@ use anyhow::{Context as _, Result};
 
 use crate::Scale;
 use crate::report::{Figure, Scenario};
-use crate::world::{Setup, World};
+use crate::world::{Setup, Side, World};
 pub(super) use cases::Class;
+pub(super) use cases::RAW;
+pub(crate) use cases::SATURATED;
 use cases::{Case, PHOTOS};
+pub(crate) use measured::PROCESSORS;
 use measured::{Measured, What};
 
 /// Each starts up to four servers anew.
@@ -37,7 +40,7 @@ pub(crate) async fn run(name: &str, scale: Scale, before: &[Scenario]) -> Result
     figures.extend(plain(case, before));
     Ok(Scenario {
         name: name.to_owned(),
-        about: case.about(scale.secs),
+        about: case.about(scale.secs, &measured),
         sides: case.sides.iter().map(ToString::to_string).collect(),
         figures,
         bars,
@@ -66,8 +69,11 @@ fn plain(case: &Case, before: &[Scenario]) -> Vec<Figure> {
     };
     let copied = |what: What| {
         let (name, unit) = what.name();
-        let figure = plain.figures.iter().find(|figure| figure.name == name)?;
-        Some(Figure::new(&format!("{name}, in `{}`", plain.name), unit, figure.sides.clone()))
+        plain.figures.iter().find(|figure| figure.name == name)?;
+        // Its sides may be more than those of this case.
+        let of = |side: &Side| plain.sample(name, &side.to_string()).cloned().unwrap_or_default();
+        let sides: Vec<_> = case.sides.iter().map(of).collect();
+        Some(Figure::new(&format!("{name}, in `{}`", plain.name), unit, sides))
     };
     [What::P50, What::P99].into_iter().filter_map(copied).collect()
 }
@@ -80,13 +86,15 @@ mod tests {
     #[test]
     fn a_case_has_the_plain_one_beside_it_where_that_has_run() {
         let (name, unit) = What::P50.name();
-        let figures = vec![Figure::new(name, unit, [Sample(vec![5.0])])];
-        let ran = [Scenario { name: "edge-100-viewers".to_owned(), figures, ..Scenario::default() }];
+        let figures = vec![Figure::new(name, unit, [7.0, 5.0].map(|value| Sample(vec![value])))];
+        let sides = vec!["another".to_owned(), Side::Edge.to_string()];
+        let ran = [Scenario { name: "edge-100-viewers".to_owned(), sides, figures, ..Scenario::default() }];
         let rows = |name, before| plain(cases::case(name).unwrap(), before);
         let beside = rows("edge-20-ms", &ran);
         assert_eq!(beside.len(), 1);
         assert_eq!(beside[0].name, "commit to viewer, p50, in `edge-100-viewers`");
         assert_eq!(beside[0].sides[0].median(), 5.0);
+        assert!(beside[0].sides[1].0.is_empty(), "a side that did not run there");
         assert!(rows("edge-20-ms", &[]).is_empty() && rows("edge-1000-viewers", &ran).is_empty());
     }
 }

@@ -1,6 +1,8 @@
 //! One measurement of one side.
 
 use std::fmt;
+use std::io::ErrorKind;
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -9,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use super::memory::{LEAST_MEMORY_LEFT, Memory};
 use super::pace::{FIRST_CHANGES, Pace, eventually, show_one};
 use crate::ages::{Newest, Sampler, Shown, Spread};
-use crate::gateway;
+use crate::gateway::{self, SLOW_CLOSED};
 use crate::listeners::{Listeners, now_us};
 use crate::marks::Sent;
 use crate::world::{Changer, World, own_cpu};
@@ -20,6 +22,8 @@ pub(super) const WARM_UP: Duration = Duration::from_secs(2);
 const OPENING: Duration = Duration::from_secs(60);
 /// A viewer was served to the end when it has read anything so long before it.
 pub(super) const SERVED: Duration = Duration::from_secs(1);
+/// How long a server may take to take a connection.
+const LISTENS: Duration = Duration::from_secs(2);
 /// How long the last change is waited for.
 pub(super) const DRAIN: Duration = Duration::from_secs(10);
 
@@ -45,6 +49,8 @@ pub(super) struct Measurement {
     pub(super) late: f64,
     time: Duration,
     scarce: bool,
+    /// What a server that has ended said last of why; empty where it said nothing.
+    gone: Option<String>,
 }
 
 impl Measurement {
@@ -54,6 +60,14 @@ impl Measurement {
         self.scarce.then(|| {
             format!("after {:.1} s less than {left:.0} % of the machine's memory was left", self.time.as_secs_f64())
         })
+    }
+}
+
+impl Measurement {
+    /// That its server did not live to the end, where that is so.
+    pub(super) fn gone(&self) -> Option<String> {
+        let why = |said: &String| if said.is_empty() { String::new() } else { format!(": {said}") };
+        self.gone.as_ref().map(|said| format!("its process had ended by itself before the end{}", why(said)))
     }
 }
 
@@ -113,7 +127,7 @@ async fn under_load(
     let (viewers, last) = (shown.viewers(), pace.made.saturating_sub(1));
     eventually(DRAIN, || shown.that_show(last) == viewers).await;
     let never = viewers - shown.that_show(last);
-    let slow_closed = gateway::figure(&world.gateway, "slow_closed_total").await?;
+    let slow_closed = gateway::figure(&world.gateway, SLOW_CLOSED).await?;
 
     let measured = after.at - before.at;
     let (secs, all) = (measured.as_secs_f64(), viewers as f64);
@@ -137,7 +151,21 @@ async fn under_load(
         late: ages.late(),
         time: measured,
         scarce: memory.scarce,
+        gone: gone(world)?,
     })
+}
+
+/// Whether the server's process has ended by itself: nothing listens where it did. What it said last of why.
+fn gone(world: &World) -> Result<Option<String>> {
+    match TcpStream::connect_timeout(&world.address()?, LISTENS) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(Some(last_words(&world.server().log()))),
+        _ => Ok(None), // It lives, or is too busy to say so.
+    }
+}
+
+/// The line of a log that says why its process has ended.
+fn last_words(log: &str) -> String {
+    log.lines().rev().find(|line| line.contains("FATAL")).unwrap_or_default().trim().to_owned()
 }
 
 /// Opens all streams, on a thread that may wait; where that takes too long, it ends when the world does.
@@ -177,5 +205,18 @@ impl Used {
             events: listeners.heard(),
             bytes: listeners.bytes(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_words_are_those_that_say_why() {
+        let log =
+            "listening\n[7] 9 ms: Mark-Compact\n\nFATAL ERROR: Reached heap limit \n----- Native stack trace -----\n";
+        assert_eq!(last_words(log), "FATAL ERROR: Reached heap limit");
+        assert_eq!(last_words("listening\n"), "");
     }
 }

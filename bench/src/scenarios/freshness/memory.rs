@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use crate::sample::slope;
 use crate::world::World;
 
 /// How often memory is looked at.
@@ -25,9 +26,11 @@ pub(super) struct Memory {
 
 impl Memory {
     /// By how many KiB a second the server's has grown: the slope of a straight line through what was seen in the
-    /// second half. In the first one, heaps that are collected still grow to the size at which they are.
+    /// second half; 0 of less than two looks. In the first one, heaps that are collected still grow to the size at which
+    /// they are.
     pub(super) fn growth_kib(&self) -> f64 {
-        slope(&self.points[self.points.len() / 2..])
+        let growth = slope(&self.points[self.points.len() / 2..]);
+        if growth.is_finite() { growth } else { 0.0 }
     }
 
     /// Looks, if it is time to.
@@ -42,15 +45,6 @@ impl Memory {
         self.scarce = memory_left().is_some_and(|share| share < LEAST_MEMORY_LEFT);
         Ok(())
     }
-}
-
-/// The slope of the straight line that fits best (least squares); 0 of less than two points.
-fn slope(points: &[(f64, f64)]) -> f64 {
-    let count = points.len() as f64;
-    let (x, y) = points.iter().fold((0.0, 0.0), |(x, y), point| (x + point.0 / count, y + point.1 / count));
-    let rise: f64 = points.iter().map(|point| (point.0 - x) * (point.1 - y)).sum();
-    let run: f64 = points.iter().map(|point| (point.0 - x).powi(2)).sum();
-    if run > 0.0 { rise / run } else { 0.0 }
 }
 
 /// The share of the machine's memory that can still be had; `None` where the system does not tell.
@@ -71,11 +65,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slope_is_that_of_the_line_between() {
-        assert_eq!(slope(&[(0.0, 1.0), (1.0, 3.0), (2.0, 5.0)]), 2.0);
-        assert_eq!(slope(&[(0.0, 5.0), (1.0, 9.0), (2.0, 5.0)]), 0.0);
-        assert_eq!(slope(&[(1.0, 5.0)]), 0.0);
-        assert_eq!(slope(&[]), 0.0);
+    fn growth_is_that_of_the_second_half() {
+        let of = |points: &[(f64, f64)]| Memory { points: points.to_vec(), ..Memory::default() }.growth_kib();
+        assert_eq!(of(&[(0.0, 9.0), (1.0, 1.0), (2.0, 1.0), (3.0, 3.0)]), 2.0);
+        assert_eq!((of(&[(1.0, 5.0)]), of(&[])), (0.0, 0.0));
     }
 
     #[test]

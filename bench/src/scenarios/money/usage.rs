@@ -18,8 +18,14 @@ pub(super) const TELL_SECS: f64 = 60.0;
 pub(super) const REQUEST_CPU_MS: f64 = 2.0;
 /// Assumed: how often a day an object is restarted, so that its viewers connect anew.
 const RESTARTS_A_DAY: f64 = 2.0;
+/// `ACTIVE_TTL_SECS`: how long an object answers reads of an open batch by what it has read.
+pub(super) const ACTIVE_TTL_SECS: f64 = 5.0;
+/// Assumed: how long an object is active for a request that it answers from Redis, or from memory.
+pub(super) const LOOK_IN_ACTIVE_SECS: f64 = 0.1;
+/// What an object tells that has no room: two counters, and that it has none.
+pub(super) const LOOK_IN_TOLD: f64 = 3.0;
 /// Reads of the hash when a room opens: before the stream, and when its subscription is confirmed.
-pub(super) const ROOM_READS: f64 = 2.0;
+const ROOM_READS: f64 = 2.0;
 
 /// How viewers come to know.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -28,9 +34,11 @@ pub(super) enum Way {
     Objects { shards: f64 },
     /// Upstash Realtime in a Worker. Events are whole states, or else changes alone.
     Realtime { whole: bool },
-    /// A Worker asks Redis for the position, and for the state when that has changed; for all of a batch's viewers at
-    /// once, by its data centre's cache.
+    /// A plain Worker asks Redis for the position, and for the state when that has changed; for all of a batch's viewers
+    /// at once, by its data centre's cache.
     Polling { secs: f64 },
+    /// Our `GET /api/batches/ID`, which the batch's object answers.
+    Reads { secs: f64 },
 }
 
 /// What is billed, for a month.
@@ -82,6 +90,7 @@ impl Watched {
             Way::Objects { shards } => self.by_objects(shards, measures),
             Way::Realtime { whole } => self.by_realtime(whole, measures, realtime),
             Way::Polling { secs } => self.by_polling(secs, measures),
+            Way::Reads { secs } => self.by_reads(secs, measures),
         };
         usage.cpu_ms += usage.requests * REQUEST_CPU_MS;
         usage
@@ -133,7 +142,7 @@ impl Watched {
             measures.connect_commands + reconnects * realtime.commands_a_reconnect + pings * realtime.commands_a_ping;
         Usage {
             requests: viewers * (1.0 + reconnects),
-            cpu_ms: updates * self.viewers * measures.handler_ms,
+            cpu_ms: updates * self.viewers * measures.handler.ms(self.event_bytes(whole, measures)),
             commands: updates * measures.emit_commands + viewers * one_viewer,
             messages: (updates + viewers * pings) * self.viewers,
             redis_gb: self.updates_bytes(whole, measures) * self.viewers / 1e9,
@@ -153,10 +162,28 @@ impl Watched {
         }
     }
 
+    fn by_reads(&self, secs: f64, measures: &Measures) -> Usage {
+        let asked = self.batches() * self.viewers * self.secs / secs;
+        let reads = self.batches() * self.secs / secs.max(ACTIVE_TTL_SECS);
+        let told = self.batches() * self.secs / TELL_SECS * LOOK_IN_TOLD;
+        Usage {
+            requests: asked,
+            object_requests: asked,
+            object_secs: (asked * LOOK_IN_ACTIVE_SECS).min(self.batches() * self.secs),
+            commands: self.batches() * self.updates + reads + told,
+            redis_gb: reads * measures.state_bytes() / 1e9,
+            ..Usage::default()
+        }
+    }
+
     /// The bytes of all updates to one subscription.
     fn updates_bytes(&self, whole: bool, measures: &Measures) -> f64 {
+        self.batches() * self.updates * self.event_bytes(whole, measures)
+    }
+
+    fn event_bytes(&self, whole: bool, measures: &Measures) -> f64 {
         let bytes = if whole { measures.whole_bytes } else { measures.change_bytes };
-        self.batches() * self.updates * bytes / measures.updates
+        bytes / measures.updates
     }
 }
 
@@ -221,8 +248,22 @@ pub(super) mod tests {
         near(usage.commands, 3_000.0 * 1_000.0 * 2.0 + 30_000.0 * (2.0 + 2.0 * 3.0 + 10.0));
         near(usage.messages, (3_000.0 * 1_000.0 + 30_000.0 * 10.0) * 10.0);
         near(usage.redis_gb, 30_000.0 * 1e8 / 1e9);
-        near(usage.cpu_ms, 3_000.0 * 1_000.0 * 10.0 * 0.2 + usage.requests * 2.0);
+        near(usage.cpu_ms, 3_000.0 * 1_000.0 * 10.0 * 0.6 + usage.requests * 2.0);
         near(super::tests::usage(TEN, Way::Realtime { whole: false }).redis_gb, 30_000.0 * 1e6 / 1e9);
+    }
+
+    #[test]
+    fn a_cached_read_is_one_of_the_object_each_time_and_one_of_redis_every_five_seconds() {
+        let busy = usage(TEN, Way::Reads { secs: 2.0 });
+        near(busy.requests, 30_000.0 * 300.0);
+        near(busy.object_requests, busy.requests);
+        near(busy.object_secs, busy.requests * LOOK_IN_ACTIVE_SECS);
+        near(busy.commands, 3_000.0 * (1_000.0 + 120.0 + 10.0 * 3.0));
+        near(busy.redis_gb, 3_000.0 * 120.0 * 1e5 / 1e9);
+        let slow = usage(Watched { viewers: 1.0, ..TEN }, Way::Reads { secs: 60.0 });
+        near(slow.redis_gb, 3_000.0 * 10.0 * 1e5 / 1e9);
+        let crowd = usage(Watched { viewers: 1_000.0, ..TEN }, Way::Reads { secs: 2.0 });
+        near(crowd.object_secs, 3_000.0 * 600.0);
     }
 
     #[test]

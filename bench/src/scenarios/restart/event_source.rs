@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::latest::{Shown, data, whole_lines};
+use crate::latest::{Seen, data, whole_lines};
 use crate::listeners::now_us;
 
 /// What a browser waits that was told nothing: Chromium's. Firefox waits 5 s.
@@ -53,7 +53,7 @@ pub(super) struct Open {
 
 pub(super) struct EventSource {
     target: Arc<Target>,
-    shown: Arc<Shown>,
+    seen: Arc<Seen>,
     retry: Duration,
     last_id: String,
     pub(super) story: Story,
@@ -76,8 +76,8 @@ impl Drop for Counted<'_> {
 }
 
 impl EventSource {
-    pub(super) fn new(target: Arc<Target>, shown: Arc<Shown>) -> Self {
-        Self { target, shown, retry: DEFAULT_RETRY, last_id: String::new(), story: Story::default() }
+    pub(super) fn new(target: Arc<Target>, seen: Arc<Seen>) -> Self {
+        Self { target, seen, retry: DEFAULT_RETRY, last_id: String::new(), story: Story::default() }
     }
 
     /// Lives until it is dropped, or has given up.
@@ -127,7 +127,7 @@ impl EventSource {
         for line in whole_lines(bytes) {
             whole += line.len() + 1;
             if let Some(data) = data(line) {
-                if self.shown.take(data)? {
+                if self.seen.take(data)? {
                     self.story.shown_at = now_us();
                 }
             } else if let Some(retry) = field(line, "retry") {
@@ -136,7 +136,7 @@ impl EventSource {
                 self.last_id = id.to_owned();
             }
         }
-        if self.shown.has(needed) {
+        if self.seen.has(needed) {
             let open = self.story.opens.last_mut().context("no stream is open")?;
             open.current_at.get_or_insert_with(now_us);
         }

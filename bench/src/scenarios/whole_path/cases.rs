@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::measured::{DRAIN, Measured, What};
 use crate::report::{Bar, Limit};
 use crate::sample::Sample;
-use crate::world::{Side, UPSTASH_REALTIME};
+use crate::world::{Side, UPSTASH_CHANGES, UPSTASH_REALTIME};
 
 /// Photos of the batch.
 pub(super) const PHOTOS: usize = 100;
@@ -13,10 +13,18 @@ pub(super) const PHOTOS: usize = 100;
 /// From a commit to its viewers: what the old design claimed.
 const CLAIMED_MS: f64 = 10.0;
 
+/// A server whose work takes so much of a processor can't keep up, or only just.
+pub(crate) const SATURATED: f64 = 0.9;
+
+/// What viewers of the gateway itself do without.
+pub(crate) const RAW: &str = "These are raw messages, each as it was published: no first state, no resuming, no access by \
+                              batch, nothing merged for who is slow, all of which the edge has.";
+
 /// The pause between two updates of a batch, by the publisher's default.
 const COALESCE_MS: u128 = publisher::DEFAULT_COALESCE.as_millis();
 
 const EDGE: &[Side] = &[Side::Edge, UPSTASH_REALTIME];
+const EDGE_AND_CHANGES: &[Side] = &[Side::Edge, UPSTASH_REALTIME, UPSTASH_CHANGES];
 const ORIGIN: &[Side] = &[Side::Gateway, Side::Node("after"), Side::Node("bullmq"), Side::Node("before")];
 const ORIGIN_FEW: &[Side] = &[Side::Gateway, Side::Node("after"), Side::Node("before")];
 
@@ -86,20 +94,26 @@ const AT_THE_ORIGIN: Case = Case { class: Class::Origin, ..AT_THE_EDGE };
 
 const CASES: &[Case] = &[
     Case {
+        sides: EDGE_AND_CHANGES,
         times_as_long: 3,
         asked: &[P99, CPU, Asked::Claimed],
         note: "`before`, the old design, serves from beside its database and is of the other class: its p50 stands in \
                `origin-100-viewers`.",
         ..AT_THE_EDGE
     },
-    Case { name: "edge-1000-viewers", viewers: 1_000, asked: &[P99, CPU, Asked::Claimed], ..AT_THE_EDGE },
+    Case {
+        name: "edge-1000-viewers",
+        sides: EDGE_AND_CHANGES,
+        viewers: 1_000,
+        asked: &[P99, CPU, Asked::Claimed],
+        ..AT_THE_EDGE
+    },
     Case {
         name: "edge-5000-viewers",
         viewers: 5_000,
         changes_a_second: 1,
-        note: "A server that cannot keep up falls further behind with each change, so its times grow with the length of \
-               the run. Upstash Realtime has each viewer publish a ping once it has been open for a minute, and then \
-               every minute, to all other viewers; a run in which no stream is open for so long does not see that.",
+        note: "Upstash Realtime has each viewer publish a ping once it has been open for a minute, and then every \
+               minute, to all other viewers; a run in which no stream is open for so long does not see that.",
         ..AT_THE_EDGE
     },
     Case { name: "edge-50-a-second", changes_a_second: 50, ..AT_THE_EDGE },
@@ -145,7 +159,20 @@ impl Case {
         }
     }
 
-    pub(super) fn about(&self, secs: u64) -> String {
+    /// Of each side whose server needs about a processor for this pace, or more, that it does. The gateway has threads for
+    /// more than one.
+    pub(super) fn saturated(&self, measured: &[Measured]) -> Vec<String> {
+        let needs = self.sides.iter().zip(measured).map(|(side, one)| (side, one.sample(What::Processors).median()));
+        let sentence = |(side, needs): (&Side, f64)| {
+            format!(
+                "{side} needs {needs:.2} processors for this pace, and one thread of it serves the viewers: it cannot keep \
+                 up, or only just, and its times grow with the length of the run."
+            )
+        };
+        needs.filter(|(side, needs)| **side != Side::Gateway && *needs >= SATURATED).map(sentence).collect()
+    }
+
+    pub(super) fn about(&self, secs: u64, measured: &[Measured]) -> String {
         let Self { viewers, changes_a_second, times_as_long, note, .. } = self;
         let secs = secs * times_as_long;
         let changes = if *changes_a_second == 1 { "change" } else { "changes" };
@@ -154,7 +181,7 @@ impl Case {
                 "{viewers} viewers of one batch of {PHOTOS} photos, read by one thread; {changes_a_second} {changes} a \
                  second for {secs} s, each of one photo."
             ),
-            self.path().to_owned(),
+            self.path().trim_end().to_owned(),
             self.network(),
             "Times are from before the commit until a viewer has read the change, each change once; the percentiles are \
              of all viewers' changes of a run together."
@@ -166,20 +193,27 @@ impl Case {
             format!("Changes that were not seen {} s after the last count as never seen.", DRAIN.as_secs()),
             (*note).to_owned(),
         ];
-        let sentences: Vec<String> = sentences.into_iter().filter(|text| !text.is_empty()).collect();
+        let sentences = sentences.into_iter().chain(self.saturated(measured));
+        let sentences: Vec<String> = sentences.filter(|text| !text.is_empty()).collect();
         sentences.join(" ")
     }
 
-    fn path(&self) -> &'static str {
+    fn path(&self) -> String {
         match self.class {
             Class::Edge => {
-                "Ours: a commit in memory, `notify`, Redis, the gateway, the Worker in workerd. Upstash Realtime: its \
-                 worker emits through our gateway, its handler in Node serves the viewers."
+                let changes = "`upstash-realtime-changes` is the same library whose events hold the head and the photo that \
+                               has changed, as ours do; where a viewer begins is then left to the application.";
+                format!(
+                    "Ours: a commit in memory, `notify`, Redis, the gateway, the Worker in workerd. Upstash Realtime: its \
+                     worker emits whole states through our gateway, its handler in Node serves the viewers. {}",
+                    if self.sides.contains(&UPSTASH_CHANGES) { changes } else { "" }
+                )
             }
-            Class::Origin => {
-                "Ours: a commit in memory, `notify`, Redis, the gateway, with the viewers at its `/subscribe`. The others \
-                 are described in [peers/README.md](peers/README.md); `before` reads its database every 2 s."
-            }
+            Class::Origin => format!(
+                "Ours: a commit in memory, `notify`, Redis, the gateway, with the viewers at its `/subscribe`. {RAW} The \
+                 others send whole states and are described in [peers/README.md](peers/README.md); `before` reads its \
+                 database every 2 s."
+            ),
         }
     }
 
@@ -281,6 +315,18 @@ mod tests {
             assert_eq!(CASES.iter().filter(|other| other.name == case.name).count(), 1, "{}", case.name);
             assert!(crate::scenarios::NAMES.contains(&case.name), "{}", case.name);
         }
+    }
+
+    #[test]
+    fn who_cannot_keep_up_is_named() {
+        let case = case("edge-1000-viewers").unwrap();
+        let mut sides = [Measured::default(), Measured::default(), Measured::default()];
+        sides.iter_mut().zip([0.24, 1.46, 0.89]).for_each(|(side, needs)| side.push(What::Processors, needs));
+        let named = case.saturated(&sides);
+        assert_eq!(named.len(), 1);
+        assert!(named[0].starts_with("upstash-realtime needs 1.46 processors"), "{named:?}");
+        assert!(case.about(8, &sides).ends_with(&named[0]));
+        assert!(case.saturated(&[]).is_empty());
     }
 
     #[test]

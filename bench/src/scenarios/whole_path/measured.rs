@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 use super::cases::{Case, Class};
+use crate::gateway::{self, SLOW_CLOSED};
 use crate::listeners::Listeners;
 use crate::marks::{Numbers, Sent};
 use crate::sample::{Sample, percentile};
@@ -22,8 +23,8 @@ const QUIET: Duration = Duration::from_millis(300);
 /// How long all changes may take: a peer's worker may need longer than they were to take.
 const CHANGES_PATIENCE: Duration = Duration::from_secs(60);
 
-/// What the gateway logs for each subscription that it ends because it is read too slowly.
-const SLOW_CLOSED: &str = "closed a subscriber that does not keep up";
+/// The name of the figure of what a server would need to keep up.
+pub(crate) const PROCESSORS: &str = "the server's CPU for this pace";
 
 /// What is reported, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,7 @@ pub(super) enum What {
     SlowClosed,
     OpenFor,
     ServerCpu,
+    Processors,
     GatewayCpu,
     RedisCpu,
     RedisCommands,
@@ -49,7 +51,7 @@ pub(super) enum What {
 }
 
 impl What {
-    pub(super) const ALL: [Self; 18] = [
+    pub(super) const ALL: [Self; 19] = [
         Self::P50,
         Self::P90,
         Self::P95,
@@ -62,6 +64,7 @@ impl What {
         Self::SlowClosed,
         Self::OpenFor,
         Self::ServerCpu,
+        Self::Processors,
         Self::GatewayCpu,
         Self::RedisCpu,
         Self::RedisCommands,
@@ -85,6 +88,7 @@ impl What {
             Self::SlowClosed => ("subscriptions that the gateway ended as read too slowly", ""),
             Self::OpenFor => ("the longest that a stream was open", "s"),
             Self::ServerCpu => ("the server's CPU", "µs a viewer and change"),
+            Self::Processors => (PROCESSORS, "processors"),
             Self::GatewayCpu => ("the gateway's CPU", "µs a change"),
             Self::RedisCpu => ("Redis' CPU", "µs a change"),
             Self::RedisCommands => ("Redis' commands, those of scripts counted", "a change"),
@@ -146,10 +150,10 @@ impl Measured {
         }
         self.push(What::ChangesASecond, changes as f64 / made.as_secs_f64());
         if case.class == Class::Edge {
-            self.push(What::SlowClosed, world.gateway.log().matches(SLOW_CLOSED).count() as f64);
+            self.push(What::SlowClosed, gateway::figure(&world.gateway, SLOW_CLOSED).await? as f64);
             self.push(What::OpenFor, open_for.as_secs_f64());
         }
-        self.add_usage(&before.usage, &after.usage, deliveries, changes as f64);
+        self.add_usage(&before.usage, &after.usage, case, changes as f64);
         self.push(What::Memory, idle.saturating_sub(empty) as f64 / 1024.0 / viewers as f64);
         self.push(What::Bytes, (after.bytes - before.bytes) as f64 / deliveries);
         world.close().await;
@@ -164,9 +168,12 @@ impl Measured {
         self.push(What::Unseen, 100.0 * (1.0 - times.len() as f64 / deliveries));
     }
 
-    fn add_usage(&mut self, before: &Usage, after: &Usage, deliveries: f64, changes: f64) {
+    fn add_usage(&mut self, before: &Usage, after: &Usage, case: &Case, changes: f64) {
         let us = |after: Duration, before| after.saturating_sub(before).as_secs_f64() * 1e6;
-        self.push(What::ServerCpu, us(after.server, before.server) / deliveries);
+        let server_us = us(after.server, before.server) / changes;
+        self.push(What::ServerCpu, server_us / case.viewers as f64);
+        // Of what was asked for, and not over the time that it took, in which one that lags caught up.
+        self.push(What::Processors, server_us * f64::from(case.changes_a_second) / 1e6);
         self.push(What::GatewayCpu, us(after.gateway, before.gateway) / changes);
         self.push(What::RedisCpu, us(after.redis, before.redis) / changes);
         self.push(What::RedisCommands, (after.redis_calls - before.redis_calls) as f64 / changes);
