@@ -13,6 +13,9 @@ use crate::command::{command, path_with, run};
 use crate::setup::WasmTools;
 use crate::stamp::Stamp;
 
+/// What builds the `batchcast` command: the library alone does without.
+pub(crate) const COMMAND: [&str; 2] = ["--features", "batchcast-publisher/cli"];
+
 /// The gzipped size that the Worker's module is to stay under.
 const MOST_WASM_BYTES: u64 = 300 * 1024;
 
@@ -52,7 +55,7 @@ pub(crate) fn build(tools: &WasmTools) -> Result<()> {
 /// Builds gateway, photo worker and the `batchcast` command.
 pub(crate) fn native() -> Result<()> {
     let packages = ["-p", "batchcast-gateway", "-p", "batchcast-photo-worker", "-p", "batchcast-publisher"];
-    run(command("cargo").args(["build", "--bins"]).args(packages))
+    run(command("cargo").args(["build", "--bins"]).args(packages).args(COMMAND))
 }
 
 /// Builds the Worker into `edge/build` unless it is there already, and prints the size of its module.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use stack::workspace;
 
-use crate::artifacts::{self, worker_target_dir};
+use crate::artifacts::{self, COMMAND, worker_target_dir};
 use crate::command::{command, path_with, run};
 use crate::{dependencies, fuzz, setup};
 
@@ -49,7 +49,7 @@ pub(crate) fn run_steps(system_tests: &[String]) -> Result<()> {
 }
 
 fn lints() -> Result<()> {
-    run(cargo("clippy").args(["--workspace", "--all-targets", "--", "-D", "warnings"]))
+    run(cargo("clippy").args(["--workspace", "--all-targets"]).args(COMMAND).args(["--", "-D", "warnings"]))
 }
 
 fn worker_lints() -> Command {
@@ -59,7 +59,10 @@ fn worker_lints() -> Command {
 }
 
 fn documentation() -> Result<()> {
-    run(cargo("doc").args(["--no-deps", "--workspace", "--exclude", WORKER]).env("RUSTDOCFLAGS", "-Dwarnings"))
+    run(cargo("doc")
+        .args(["--no-deps", "--workspace", "--exclude", WORKER])
+        .args(COMMAND)
+        .env("RUSTDOCFLAGS", "-Dwarnings"))
 }
 
 fn worker_documentation() -> Command {
@@ -69,7 +72,7 @@ fn worker_documentation() -> Command {
 }
 
 fn crate_tests() -> Result<()> {
-    run(cargo("test").args(["--workspace", "--exclude", SYSTEM_TESTS]))
+    run(cargo("test").args(["--workspace", "--exclude", SYSTEM_TESTS]).args(COMMAND))
 }
 
 /// That what is measured beside us does what its page says.

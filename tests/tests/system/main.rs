@@ -8,6 +8,7 @@ mod bad_input;
 mod bare;
 mod browser;
 mod budgets;
+mod command;
 mod feed;
 mod openapi;
 mod operation;

@@ -1,11 +1,6 @@
 //! `batchcast token`: a token for a user, a script or a look at one batch.
 
-use std::{
-    env, fs, io,
-    path::PathBuf,
-    str::FromStr,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{env, fs, io, path::PathBuf};
 
 use batchcast_publisher::{
     BatchId,
@@ -13,8 +8,7 @@ use batchcast_publisher::{
 };
 use clap::Args;
 
-/// A year: a token can't be taken back before it expires, except by changing the secret.
-const LONGEST_LIFE: u64 = 365 * 24 * 60 * 60;
+use crate::time::{Span, now_ms};
 
 /// Whom the token is for. Its secret is no argument: those stand in the list of processes, for all to read.
 #[derive(Args)]
@@ -23,7 +17,7 @@ pub(crate) struct Order {
     grant: Granted,
     /// How long it is good: seconds, minutes, hours or days (90s, 15m, 1h, 7d)
     #[arg(long, value_name = "TIME", default_value = "1h")]
-    expires_in: Life,
+    expires_in: Span,
     /// Who makes it (iss), where AUTH_ISSUER asks for it
     #[arg(long)]
     issuer: Option<String>,
@@ -50,10 +44,6 @@ struct Granted {
     all: bool,
 }
 
-/// In seconds; at least one.
-#[derive(Clone, Copy)]
-struct Life(u64);
-
 /// Why there is no token.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OrderError {
@@ -73,7 +63,7 @@ pub(crate) enum OrderError {
 /// The token.
 pub(crate) fn token(order: &Order) -> Result<String, OrderError> {
     let secrets = secrets(order)?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
+    let now = now_ms() / 1_000;
     let token = mint(&secrets, &order.claims(now));
     // As whoever gets it will check it: better no token than one that is refused later.
     let expected = Expected { issuer: order.issuer.clone(), audience: order.audience.first().cloned() };
@@ -88,7 +78,7 @@ impl Order {
         let batches = if *all { Batches::All } else { Batches::These(batch.clone()) };
         Claims {
             grant: Grant { subject: user.clone(), batches, only: None },
-            expires: (now + self.expires_in.0) * 1_000,
+            expires: (now + self.expires_in.secs()) * 1_000,
             until: None,
             issuer: self.issuer.clone(),
             audience: self.audience.clone(),
@@ -108,38 +98,4 @@ fn secrets(order: &Order) -> Result<Secrets, OrderError> {
         return Err(OrderError::NoSecret);
     }
     Secrets::parse(&text).map_err(|problem| OrderError::Weak { from, problem })
-}
-
-impl FromStr for Life {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const FORM: &str = "a whole number and a unit: 90s, 15m, 1h or 7d; at least 1s, at most 365d";
-        let unit = match text.as_bytes().last() {
-            Some(b's') => 1,
-            Some(b'm') => 60,
-            Some(b'h') => 60 * 60,
-            Some(b'd') => 24 * 60 * 60,
-            _ => return Err(FORM),
-        };
-        let digits = text.get(..text.len() - 1).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
-        let number: u64 = digits.and_then(|digits| digits.parse().ok()).ok_or(FORM)?;
-        let secs = number.checked_mul(unit).filter(|secs| (1..=LONGEST_LIFE).contains(secs));
-        secs.map(Self).ok_or(FORM)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_life_is_a_number_and_a_unit() {
-        let secs = |text: &str| text.parse::<Life>().map(|life| life.0).ok();
-        let good = ["90s", "15m", "1h", "7d", "365d"].map(secs);
-        assert_eq!(good, [Some(90), Some(900), Some(3_600), Some(604_800), Some(LONGEST_LIFE)]);
-        for bad in ["", "h", "1", "0s", "1.5h", "-1h", "+1h", "1w", "366d", "1é", "é", "99999999999999999999d"] {
-            assert_eq!(secs(bad), None, "{bad}");
-        }
-    }
 }
