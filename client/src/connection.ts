@@ -1,53 +1,44 @@
-// How the page stands with the server, as a state machine over what the stream reports. Honest before reassuring.
+// How a watcher stands with the server, as a state machine over what the stream reports. Honest before reassuring.
 
 /** Why there will be no more news. All but `expired` are the server's last word on this batch. */
 export type Refusal = "missing" | "gone" | "denied" | "expired";
 
 export type Connection =
-  | { readonly state: "connecting" | "behind" | "ended" }
+  /**
+   * `behind`: the server has lost touch with its source. `reading`: streams do not get through, and the batch is read every
+   * few seconds instead.
+   */
+  | { readonly state: "connecting" | "live" | "behind" | "reading" | "ended" }
   /** `away`: the server has closed the stream of a batch that stands still; the page looks in from time to time. */
   | { readonly state: "stalled"; readonly away?: true }
-  /** `cutOffSince` is kept until the first news: a busy server opens a stream only to say that it is busy. */
-  | { readonly state: "live"; readonly cutOffSince?: number }
+  /** `since`: milliseconds since 1970. */
   | { readonly state: "reconnecting" | "busy"; readonly since: number }
   | { readonly state: "closed"; readonly why: Refusal };
 
-export type Signal = "open" | "news" | "lost" | "stale" | "fresh" | "stalled" | "busy" | "ended" | Refusal;
+/** The state that a report speaks for. */
+export type Signal = Exclude<Connection["state"], "connecting" | "closed">;
 
 /** `now` in ms since 1970: kept as the time since when the page has been cut off. */
 export function afterSignal(current: Connection, signal: Signal, now: number): Connection {
-  if (current.state === "closed" || current.state === "ended") return current;
-  switch (signal) {
-    case "open":
-      return isCutOff(current) ? { state: "live", cutOffSince: current.since } : { state: "live" };
-    case "news":
-      // A server that has lost its own source may still send what it finds elsewhere: that is not live.
-      return current.state === "behind" ? current : { state: "live" };
-    case "lost":
-      // A stream of a standstill is closed on purpose, once. Lost again before it opened, it is a connection in trouble.
-      if (current.state === "stalled" && !current.away) return { state: "stalled", away: true };
-      // A busy server closes the stream on purpose; being busy stays the better explanation.
-      return isCutOff(current) ? current : { state: "reconnecting", since: now };
-    case "busy":
-      return { state: "busy", since: cutOffSince(current) ?? now };
-    case "stale":
-      return { state: "behind" };
-    case "fresh":
-      return { state: "live" };
-    case "stalled":
-      return current.state === "behind" ? current : { state: "stalled" };
-    case "ended":
-      return { state: "ended" };
-    default:
-      return { state: "closed", why: signal };
-  }
-}
-
-function cutOffSince(connection: Connection): number | undefined {
-  if (isCutOff(connection)) return connection.since;
-  return connection.state === "live" ? connection.cutOffSince : undefined;
+  const cutOff = isCutOff(current);
+  if (current.state === signal) return current;
+  if (signal === "busy") return { state: signal, since: cutOff ? current.since : now };
+  if (signal !== "reconnecting") return { state: signal };
+  // A stream of a standstill is closed on purpose, once. Lost again before it opened, it is a connection in trouble.
+  if (current.state === "stalled" && !current.away) return { ...current, away: true };
+  // A busy server closes the stream on purpose; being busy stays the better explanation.
+  return cutOff ? current : { state: signal, since: now };
 }
 
 export function isCutOff(connection: Connection): connection is Extract<Connection, { since: number }> {
-  return connection.state === "reconnecting" || connection.state === "busy";
+  return "since" in connection;
+}
+
+/** What is shown may be behind. */
+export function isStale(connection: Connection): boolean {
+  return isCutOff(connection) || connection.state === "behind";
+}
+
+export function isOver({ state }: Connection): boolean {
+  return state === "ended" || state === "closed";
 }

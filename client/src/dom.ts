@@ -1,4 +1,4 @@
-// Writes to the page that cost nothing when nothing has changed.
+// Writes to a page that cost nothing when nothing has changed.
 
 export function byTestId<E extends HTMLElement = HTMLElement>(id: string, root: ParentNode = document): E {
   const element = root.querySelector<E>(`[data-testid="${id}"]`);

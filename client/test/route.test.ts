@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { addressOf, isBatchId, routeOf } from "../src/route.ts";
+import { addressOf, isBatchId, routeOf } from "../page/route.ts";
 
 test("a batch has an address, and the address its batch", () => {
   assert.deepEqual(routeOf("/batches/b-1_X"), { face: "batch", batchId: "b-1_X" });

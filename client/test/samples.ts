@@ -1,5 +1,6 @@
 // Batches for the tests: what is not named takes an ordinary value.
 
+import type { Batch } from "../src/state.ts";
 import type { BatchState, BatchStatus, CompleteEvent, Photo, PhotoStatus, ProgressEvent } from "../src/wire.ts";
 
 export function photo(photoId: string, status: PhotoStatus, version: number, rest: Partial<Photo> = {}): Photo {
@@ -23,4 +24,19 @@ export function complete(position: string, rest: Partial<CompleteEvent> = {}): C
 
 export function state(position: string, photos: Photo[], rest: Partial<BatchState> = {}): BatchState {
   return { ...head(4, 1), position, photos, ...rest };
+}
+
+export function batch(position: string, photos: Photo[], rest: Partial<Batch> = {}): Batch {
+  return { ...head(4, 1), position, photos: new Map(photos.map((photo) => [photo.photoId, photo])), ...rest };
+}
+
+/** The same numbers in [0, 1) for the same seed (mulberry32). */
+export function seeded(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
 }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { CONCURRENT_UPLOADS, retryDelayMs, Uploader, type Answer, type Send } from "../src/upload.ts";
+import { CONCURRENT_UPLOADS, retryDelayMs, Uploader, type Answer, type Send } from "../page/upload.ts";
 
 const OK: Answer = { status: 202 };
 const noWait = async () => {};

@@ -2,15 +2,18 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { announce, type Heard } from "../src/announce.ts";
 import type { Connection } from "../src/connection.ts";
-import { EMPTY, mergeComplete, mergeState, type Replica } from "../src/state.ts";
-import type { Upload } from "../src/upload.ts";
-import { barText, describeTile, outcome, pill, statusLine, uploadLine } from "../src/words.ts";
-import { complete, head, photo, state } from "./samples.ts";
+import { isTerminal } from "../src/events.ts";
+import { shownOf, type Shown } from "../page/shown.ts";
+import type { Upload } from "../page/upload.ts";
+import { barText, describeTile, outcome, pill, spoken, statusLine, uploadLine } from "../page/words.ts";
+import { batch, head, photo } from "./samples.ts";
 
 const LIVE: Connection = { state: "live" };
 
-function working(completed: number, failed = 0, total = 24): Replica {
-  return mergeState(EMPTY, state("7-3", [], head(total, completed, failed))).replica;
+const NOTHING = shownOf(undefined);
+
+function working(completed: number, failed = 0, total = 24): Shown {
+  return shownOf(batch("7-3", [], head(total, completed, failed)));
 }
 
 function upload(phase: Upload["phase"], part: number, size = 100): Upload {
@@ -56,16 +59,16 @@ test("a thumbnail comes from this server or not at all", () => {
 });
 
 test("the end says how it went and what failed, with the reason", () => {
-  const read = state("7-9", [photo("a", "COMPLETED", 8), photo("b", "FAILED", 9, { error: "not an image we can read" })],
+  const read = batch("7-9", [photo("a", "COMPLETED", 8), photo("b", "FAILED", 9, { error: "not an image we can read" })],
     head(2, 1, 1, "PARTIAL"));
-  const end = outcome(mergeState(EMPTY, read).replica, { state: "ended" }, new Map([["b", { ...upload("sent", 1), name: "notes.txt" }]]));
+  const end = outcome(shownOf(read), { state: "ended" }, new Map([["b", { ...upload("sent", 1), name: "notes.txt" }]]));
   assert.equal(end?.kind, "partial");
   assert.equal(end?.title, "Ended: 1 analysed, 1 failed");
   assert.deepEqual(end?.failures, [{ photoId: "b", name: "notes.txt", reason: "not an image we can read" }]);
 });
 
 test("a batch that is not there is an end too", () => {
-  assert.equal(outcome(EMPTY, { state: "closed", why: "missing" }, undefined)?.title, "No batch with this address");
+  assert.equal(outcome(NOTHING, { state: "closed", why: "missing" }, undefined)?.title, "No batch with this address");
   assert.equal(outcome(working(3), LIVE, undefined), undefined);
 });
 
@@ -86,13 +89,15 @@ test("a lost connection says for how long", () => {
 test("a screen reader hears the start, each quarter and the end, each once", () => {
   const said: string[] = [];
   let heard: Heard | undefined;
-  const listen = (replica: Replica, connection: Connection = LIVE, now = 0): void => {
-    const next = announce(heard, { replica, connection, outcome: outcome(replica, connection, undefined), now });
+  const listen = (shown: Shown, connection: Connection = LIVE, now = 0): void => {
+    const end = outcome(shown, connection, undefined);
+    const open = shown.head && !isTerminal(shown.head.status) ? shown.head.progress : undefined;
+    const next = announce(heard, { progress: open, connection, ended: end !== undefined, now });
     heard = next.heard;
-    if (next.say !== undefined) said.push(next.say);
+    if (next.say) said.push(spoken(next.say, shown, end));
   };
   for (let done = 0; done < 24; done += 1) listen(working(done));
-  const ended = mergeComplete(working(23), complete("7-9", head(24, 24, 0, "COMPLETED"))).replica;
+  const ended = shownOf(batch("7-9", [], head(24, 24, 0, "COMPLETED")));
   listen(ended, { state: "ended" });
   listen(ended, { state: "ended" });
   assert.deepEqual(said, [
@@ -105,12 +110,22 @@ test("a screen reader hears the start, each quarter and the end, each once", () 
 });
 
 test("a short interruption is not announced, a long one is, and its end", () => {
-  const replica = working(12);
-  const heard: Heard = { quarter: 2, lost: false, ended: false };
+  const heard: Heard = { quarter: 2, lost: false, ended: false, at: 0 };
   const away: Connection = { state: "reconnecting", since: 0 };
-  assert.equal(announce(heard, { replica, connection: away, outcome: undefined, now: 1_000 }).say, undefined);
-  const lost = announce(heard, { replica, connection: away, outcome: undefined, now: 5_000 });
-  assert.equal(lost.say, "Connection lost. Trying again.");
-  const back = announce(lost.heard, { replica, connection: LIVE, outcome: undefined, now: 6_000 });
-  assert.equal(back.say, "Connected again. 50%: 12 of 24 analysed.");
+  const now = { progress: 50, ended: false };
+  assert.equal(announce(heard, { ...now, connection: away, now: 1_000 }).say, undefined);
+  const lost = announce(heard, { ...now, connection: away, now: 5_000 });
+  assert.equal(lost.say, "lost");
+  const back = announce(lost.heard, { ...now, connection: LIVE, now: 6_000 });
+  assert.equal(back.say, "back");
+  assert.equal(spoken("back", working(12), undefined), "Connected again. 50%: 12 of 24 analysed.");
+});
+
+test("of a fast batch some quarters are left out, and the latest is told when the pause is over", () => {
+  const heard: Heard = { quarter: 0, lost: false, ended: false, at: 0 };
+  const now = { connection: LIVE, ended: false, pauseMs: 10_000 };
+  assert.equal(announce(heard, { ...now, progress: 30, now: 9_999 }).say, undefined);
+  const late = announce(heard, { ...now, progress: 60, now: 10_000 });
+  assert.deepEqual([late.say, late.heard?.quarter], ["quarter", 2]);
+  assert.equal(announce(late.heard, { ...now, progress: 80, now: 10_001, ended: true }).say, "ended");
 });

@@ -184,11 +184,21 @@ function keepRecord() {
   const record = { bar: [], outcomes: [], statuses: {}, completes: 0 };
   globalThis.__record = record;
 
-  const Native = EventSource;
-  globalThis.EventSource = class extends Native {
-    constructor(...given) {
-      super(...given);
-      this.addEventListener("complete", () => { record.completes += 1; });
+  const native = fetch;
+  globalThis.fetch = async (...given) => {
+    const response = await native(...given);
+    if (!response.headers.get("content-type")?.startsWith("text/event-stream")) return response;
+    const [ours, theirs] = response.body.tee();
+    void countCompletes(ours).catch(() => {});
+    return new Response(theirs, response);
+  };
+  const countCompletes = async (body) => {
+    const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+    let rest = "";
+    for (let chunk; !(chunk = await reader.read()).done;) {
+      const lines = (rest + chunk.value).split("\n");
+      rest = lines.pop();
+      record.completes += lines.filter((line) => line === "event: complete").length;
     }
   };
 

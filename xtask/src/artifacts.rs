@@ -1,4 +1,4 @@
-//! Building what runs: the native binaries, the Worker, the live page.
+//! Building what runs: the native binaries, the Worker, the live page and its package.
 
 use std::fs;
 use std::io::copy;
@@ -118,7 +118,7 @@ pub(crate) fn worker_target_dir() -> PathBuf {
     workspace::target_dir().join("edge")
 }
 
-/// Builds the live page into `client/dist`.
+/// Builds the live page into `client/dist`, and the package that it uses into `client/lib`.
 pub(crate) fn page() -> Result<()> {
     run(command(workspace::node()?).arg("client/build.mjs"))
 }

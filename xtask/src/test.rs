@@ -32,10 +32,10 @@ pub(crate) fn run_steps(system_tests: &[String]) -> Result<()> {
     }
     steps.run("build of the Worker", || artifacts::worker(&tools))?;
     steps.run("size of the Worker", artifacts::check_worker_size)?;
-    steps.run("build of the live page", artifacts::page)?;
+    steps.run("build of the client", artifacts::page)?;
     if system_tests.is_empty() {
-        steps.run("types of the live page", || run(&mut npm_run("check:client")?))?;
-        steps.run("tests of the live page", || run(&mut npm_run("test:client")?))?;
+        steps.run("types of the client", || run(&mut npm_run("check:client")?))?;
+        steps.run("tests of the client", || run(&mut npm_run("test:client")?))?;
         steps.run("tests of the crates", crate_tests)?;
         steps.try_run("fuzzing, short", fuzz::short)?;
     }

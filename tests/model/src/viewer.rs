@@ -2,7 +2,8 @@
 //! `client/src/state.ts` does.
 //!
 //! Models `Last-Event-ID` (from `id:` lines, kept over connections), `retry:`, the return after a cut, 204, and the
-//! page's doubt: after a minute without an event it reads the batch, and opens a new `EventSource` when there is news.
+//! doubt that a page with an `EventSource` needs: after a minute without an event it reads the batch, and opens a new one
+//! when there is news.
 //! After `complete` it does what an `EventSource` alone would do: come back, and be told by 204 that there is no more.
 //! Leaves out the growing pauses between doubts and the visibility of tabs.
 //!
@@ -17,7 +18,7 @@ use wire::{BatchId, BatchState, BatchStatus, Counts, Photo, PhotoId, Position, S
 
 use crate::{app::App, world::World};
 
-/// `SILENCE` of `client/src/stream.ts`.
+/// After so long without an event a page that can't see keep-alives asks.
 pub(crate) const SILENCE: Millis = 60_000;
 /// What browsers wait before a stream has told them otherwise.
 const FIRST_RETRY: Millis = 3_000;
@@ -141,7 +142,7 @@ impl Page {
         self.advance(position, complete, &held.photos, held.full, app, batch);
     }
 
-    /// As `advance` of `client/src/state.ts`.
+    /// As `mergeProgress` of `client/src/state.ts`.
     fn advance(
         &mut self,
         position: Position,

@@ -12,6 +12,7 @@ mod command;
 mod feed;
 mod openapi;
 mod operation;
+mod package;
 mod photos;
 mod quiet;
 mod reads;

@@ -1,10 +1,11 @@
 // What the page says, as plain functions: from the replica, the uploads and the connection to English.
 
-import { isCutOff, type Connection, type Refusal } from "./connection.ts";
-import { isRecord } from "./events.ts";
-import { isTerminal, type Head, type Replica } from "./state.ts";
+import type { Saying } from "../src/announce.ts";
+import { isCutOff, type Connection, type Refusal } from "../src/connection.ts";
+import { isTerminal, recordOf } from "../src/events.ts";
+import type { Head, Shown } from "./shown.ts";
 import type { Upload } from "./upload.ts";
-import type { BatchStatus, Photo, PhotoStatus } from "./wire.ts";
+import type { BatchStatus, Photo, PhotoStatus } from "../src/wire.ts";
 
 /** The server's words for a photo, and the page's for one that the server does not have yet. */
 export type TileStatus = PhotoStatus | "WAITING" | "UPLOADING" | "UNSENT" | "DROPPED";
@@ -21,7 +22,7 @@ export type Tile = {
 };
 
 export function describeTile(photoId: string, photo: Photo | undefined, upload: Upload | undefined, ended: boolean): Tile {
-  const result = isRecord(photo?.result) ? photo.result : {};
+  const result = recordOf(photo?.result);
   const name = text(result["name"]) ?? upload?.name ?? photoId;
   switch (photo?.status) {
     case "COMPLETED": {
@@ -66,7 +67,7 @@ function calendarDay(value: unknown): string | undefined {
 }
 
 /** One sentence on how far the batch is. */
-export function statusLine({ head }: Replica, connection: Connection | undefined): string {
+export function statusLine({ head }: Shown, connection: Connection | undefined): string {
   if (!head) {
     if (connection?.state === "closed") return "";
     return connection && isCutOff(connection) ? "Trying to reach the server" : "Asking how far this batch is";
@@ -89,6 +90,22 @@ export function barText(head: Head | undefined): string {
   return `${head.progress}%: ${completed} of ${total} analysed${failed > 0 ? `, ${failed} failed` : ""}`;
 }
 
+/** For a screen reader. */
+export function spoken(saying: Saying, { head }: Shown, end: Outcome | undefined): string {
+  switch (saying) {
+    case "watching":
+      return `Watching a batch of ${photos(head?.counts.total ?? 0)}, ${barText(head)}.`;
+    case "quarter":
+      return `${barText(head)}.`;
+    case "lost":
+      return "Connection lost. Trying again.";
+    case "back":
+      return `Connected again. ${barText(head)}.`;
+    case "ended":
+      return end ? `${end.title}. ${end.advice}` : "";
+  }
+}
+
 export type Pill = { readonly state: Connection["state"]; readonly label: string };
 
 export function pill(connection: Connection, now: number): Pill {
@@ -103,6 +120,8 @@ function pillLabel(connection: Connection, now: number): string {
       return "Live";
     case "behind":
       return "Behind";
+    case "reading":
+      return "Every few seconds";
     case "stalled":
       return "Stalled";
     case "ended":
@@ -127,6 +146,8 @@ export function notice(connection: Connection, online: boolean): string {
       return "The server is busy. What you see may be old; this page tries again by itself.";
     case "behind":
       return "The server has lost touch with its source. What you see may be old; it is catching up.";
+    case "reading":
+      return "Live updates do not get through to this page. It asks every few seconds instead.";
     case "stalled":
       return "Nothing has changed for a while. The connection is fine; the work seems to stand still.";
     default:
@@ -172,7 +193,7 @@ export type Outcome = {
 };
 
 /** The end, when it has come: the batch's own, or the server's last word on it. */
-export function outcome(replica: Replica, connection: Connection, uploads: ReadonlyMap<string, Upload> | undefined): Outcome | undefined {
+export function outcome(replica: Shown, connection: Connection, uploads: ReadonlyMap<string, Upload> | undefined): Outcome | undefined {
   if (connection.state === "closed") return { ...REFUSALS[connection.why], kind: connection.why, failures: [] };
   const head = replica.head;
   const kind = head && OUTCOMES[head.status];
@@ -218,7 +239,7 @@ function outcomeTitle({ status, counts }: Head): string {
 }
 
 /** For a page in a background tab: how far, before anything else. */
-export function pageTitle(replica: Replica, connection: Connection): string {
+export function pageTitle(replica: Shown, connection: Connection): string {
   if (connection.state === "closed") return `${REFUSALS[connection.why].title} · Batchcast`;
   if (!replica.head) return "Batchcast";
   if (isTerminal(replica.head.status)) return `${outcomeTitle(replica.head)} · Batchcast`;

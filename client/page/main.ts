@@ -1,17 +1,18 @@
 // Wiring: addresses to faces, chosen files to a batch, a batch to its stream, all of it to one drawing a frame.
 
-import { announce, type Heard } from "./announce.ts";
-import { afterSignal, isCutOff, type Connection } from "./connection.ts";
+import { announce, type Heard } from "../src/announce.ts";
+import { isCutOff, type Connection } from "../src/connection.ts";
+import { isTerminal } from "../src/events.ts";
+import { comparePositions } from "../src/position.ts";
+import { watchBatch } from "../src/watch.ts";
 import { acceptPhotos } from "./drop.ts";
-import { byTestId } from "./dom.ts";
-import { formatPosition } from "./position.ts";
+import { byTestId } from "../src/dom.ts";
 import { addressOf, isBatchId, routeOf, type Route } from "./route.ts";
-import { EMPTY, isTerminal, mergeComplete, mergeProgress, mergeState, type Merged, type Replica } from "./state.ts";
-import { watchBatch } from "./stream.ts";
+import { shownOf, type Shown } from "./shown.ts";
 import { Tiles } from "./tiles.ts";
 import { CreateError, createBatch, sendByXhr, Uploader } from "./upload.ts";
 import { createView } from "./view.ts";
-import { describeTile, outcome } from "./words.ts";
+import { describeTile, outcome, spoken } from "./words.ts";
 
 /** The page has no projects of its own. */
 const PROJECT_ID = "live-page";
@@ -22,7 +23,7 @@ const HIDDEN_DRAW_MS = 500;
 type Session = {
   readonly batchId: string;
   readonly uploader?: Uploader;
-  replica: Replica;
+  replica: Shown;
   connection: Connection;
   heard: Heard | undefined;
 };
@@ -80,7 +81,7 @@ async function start(files: readonly File[]): Promise<void> {
 }
 
 function newSession(batchId: string, uploader?: Uploader): Session {
-  return { batchId, ...(uploader ? { uploader } : {}), replica: EMPTY, connection: { state: "connecting" }, heard: undefined };
+  return { batchId, ...(uploader ? { uploader } : {}), replica: shownOf(undefined), connection: { state: "connecting" }, heard: undefined };
 }
 
 function go(route: Route): void {
@@ -118,13 +119,8 @@ function watch(batchId: string): void {
     file: (photoId) => session.uploader?.file(photoId),
     retry: (photoId) => session.uploader?.retry(photoId),
   });
-  const take = ({ replica, changed: ids }: Merged): void => {
-    session.replica = replica;
-    for (const id of ids) changed.add(id);
-    requestDraw();
-  };
-  const signal = (kind: Parameters<typeof afterSignal>[1]): void => {
-    session.connection = afterSignal(session.connection, kind, Date.now());
+  const onConnection = (connection: Connection): void => {
+    session.connection = connection;
     if (hasEnded(session)) {
       session.uploader?.stop();
       for (const photoId of photoIds(session)) changed.add(photoId);
@@ -135,13 +131,18 @@ function watch(batchId: string): void {
   let stop = (): void => {};
   stage = { session, tiles, changed, stop: () => stop() };
   // An address that cannot be a batch's needs no server to be refused.
-  if (!isBatchId(batchId)) return signal("missing");
-  stop = watchBatch(batchId, {
-    signal,
-    progress: (event) => take(mergeProgress(session.replica, event)),
-    complete: (event) => take(mergeComplete(session.replica, event)),
-    state: (state) => take(mergeState(session.replica, state)),
-    position: () => session.replica.position && formatPosition(session.replica.position),
+  if (!isBatchId(batchId)) return onConnection({ state: "closed", why: "missing" });
+  stop = watchBatch(`/api/batches/${encodeURIComponent(batchId)}`, {
+    onConnection,
+    onProgress(batch, ids) {
+      // Seen before in this page, the batch may be shown older for a moment.
+      if (comparePositions(batch.position, session.replica.head?.position) < 0) return;
+      session.replica = shownOf(batch);
+      for (const id of ids) changed.add(id);
+      requestDraw();
+    },
+    // The end changes what is said of the photos that were not done.
+    onComplete: () => onConnection(session.connection),
   });
   requestDraw();
 }
@@ -177,9 +178,10 @@ function draw(): void {
   tiles.draw(end && !replica.head ? [] : photoIds(session), changed);
   changed.clear();
 
-  const { heard, say } = announce(session.heard, { replica, connection, outcome: end, now });
+  const open = replica.head && !isTerminal(replica.head.status) ? replica.head.progress : undefined;
+  const { heard, say } = announce(session.heard, { progress: open, connection, ended: end !== undefined, now });
   session.heard = heard;
-  if (say !== undefined) view.announce(say);
+  if (say) view.announce(spoken(say, replica, end));
 }
 
 /** Links between the page's own faces change the address without loading it again: uploads go on. */

@@ -1,7 +1,7 @@
 // Sends the chosen photos: makes the batch, then one request a photo, a few at a time, each retried on its own.
 
-import { backoffMs } from "./backoff.ts";
-import { isRecord, parseJson } from "./events.ts";
+import { backoffMs } from "../src/backoff.ts";
+import { parseRecord } from "../src/events.ts";
 
 export const CONCURRENT_UPLOADS = 3;
 const ATTEMPTS = 4;
@@ -194,14 +194,14 @@ export function sendByXhr(projectId: string, batchId: string): Send {
 }
 
 function answerOf(status: number, body: string): Answer {
-  const problem = parseJson(body);
-  const words = isRecord(problem) ? problem["detail"] ?? problem["title"] : undefined;
+  const problem = parseRecord(body);
+  const words = problem["detail"] ?? problem["title"];
   return typeof words === "string" && words !== "" ? { status, detail: words } : { status };
 }
 
 function parseNewBatch(body: string): NewBatch | undefined {
-  const value = parseJson(body);
-  if (!isRecord(value) || typeof value["batchId"] !== "string" || !Array.isArray(value["photoIds"])) return undefined;
+  const value = parseRecord(body);
+  if (typeof value["batchId"] !== "string" || !Array.isArray(value["photoIds"])) return undefined;
   const photoIds = value["photoIds"].filter((id): id is string => typeof id === "string");
   return { batchId: value["batchId"], photoIds };
 }

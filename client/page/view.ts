@@ -1,8 +1,9 @@
 // The page's two faces, home and batch, drawn from plain values. Structure stands in index.html, words in words.ts.
 
-import { isCutOff, type Connection } from "./connection.ts";
-import { byTestId, make, setAttribute, setPart, setText } from "./dom.ts";
-import { isTerminal, type Head, type Replica } from "./state.ts";
+import { isCutOff, type Connection } from "../src/connection.ts";
+import { byTestId, make, setAttribute, setPart, setText } from "../src/dom.ts";
+import { isTerminal } from "../src/events.ts";
+import type { Head, Shown } from "./shown.ts";
 import type { Upload } from "./upload.ts";
 import { barText, notice, pageTitle, photos, pill, statusLine, uploadLine, type Outcome } from "./words.ts";
 
@@ -11,7 +12,7 @@ const FAILURES_SHOWN = 8;
 
 export type BatchModel = {
   readonly batchId: string;
-  readonly replica: Replica;
+  readonly replica: Shown;
   readonly connection: Connection;
   readonly outcome: Outcome | undefined;
   readonly uploads: ReadonlyMap<string, Upload> | undefined;
@@ -132,7 +133,7 @@ export function createView() {
     },
   };
 
-  function drawCounts({ head }: Replica): void {
+  function drawCounts({ head }: Shown): void {
     counts.hidden = !head;
     if (!head) return;
     const ended = isTerminal(head.status);

@@ -1,6 +1,6 @@
 // One tile a photo. Only tiles that changed are drawn, and only those near the screen get a preview.
 
-import { make, setAttribute, setPart, setText } from "./dom.ts";
+import { make, setAttribute, setPart, setText } from "../src/dom.ts";
 import { makePreview } from "./preview.ts";
 import type { Tile } from "./words.ts";
 
