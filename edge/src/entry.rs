@@ -18,6 +18,7 @@ use crate::{
     problem::{Kind, Problem},
     redis::Redis,
     reply,
+    request::plain_words,
     route::{Call, Route, route},
     settings::{Settings, allowed_origins},
     signature, size,
@@ -209,6 +210,7 @@ impl Asked<'_> {
             onward.headers().delete(USER_HEADER).map_err(worker::Error::from)?;
         }
         let answer = worker::Fetch::Request(onward.into()).send().await.map_err(|error| {
+            let error = plain_words(&error.to_string());
             let words = format!("The photo worker at ORIGIN_URL did not answer: {error}.");
             Problem::new(Kind::OriginUnreachable, words)
         })?;

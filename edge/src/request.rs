@@ -71,7 +71,7 @@ pub(crate) async fn send(request: Request, limit: usize) -> Result<HttpAnswer, F
 }
 
 /// The runtime's words as part of a sentence of ours.
-fn plain_words(error: &str) -> String {
+pub(crate) fn plain_words(error: &str) -> String {
     error.trim_start_matches("Error: ").trim_end_matches('.').to_owned()
 }
 
