@@ -10,6 +10,7 @@ mod browser;
 mod budgets;
 mod command;
 mod feed;
+mod guide;
 mod openapi;
 mod operation;
 mod package;

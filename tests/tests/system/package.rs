@@ -172,7 +172,7 @@ impl Page {
 }
 
 /// Builds `client/lib` unless another test of this run has.
-async fn build_package() -> Result<()> {
+pub(crate) async fn build_package() -> Result<()> {
     static BUILT: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
     BUILT
         .get_or_try_init(|| async {
