@@ -72,7 +72,8 @@ impl From<worker::Error> for Failure {
 
 /// The Worker's variables and secrets, by name.
 fn lookup(env: &Env) -> impl Fn(&str) -> Option<String> {
-    |name: &str| env.var(name).ok().map(|value| value.to_string())
+    // Not `env.var`, which throws at null: that is what workerd gives for what its own environment does not have.
+    |name: &str| Reflect::get(env.as_ref(), &name.into()).ok()?.as_string()
 }
 
 /// The settings. From here on their log level counts.

@@ -6,7 +6,8 @@
 
 use wire::metrics::{
     BUSY, CACHE_REQUESTS, CONFLATED, EXPIRED, FORGOTTEN, GAPS, LATENCY_BUCKETS_MS, ORIGIN_READS, PUBSUB_MESSAGES,
-    REDIS_COMMANDS, ROOMS, SSE_EVENTS, SSE_LATENCY, SSE_LATENCY_CLAMPED, UNREADABLE, UPSTREAM_RECONNECTS, VIEWERS,
+    REDIS_COMMANDS, ROOMS, SSE_EVENTS, SSE_LATENCY, SSE_LATENCY_CLAMPED, STALE_ROOMS, UNREADABLE, UPSTREAM_RECONNECTS,
+    VIEWERS,
 };
 
 use crate::{CacheResult, Counters, Millis, Source};
@@ -81,12 +82,12 @@ impl ObjectCounters {
             (SSE_LATENCY_CLAMPED.to_owned(), rooms.latency_clamped),
             (FORGOTTEN.to_owned(), rooms.forgotten + self.forgotten),
             (EXPIRED.to_owned(), rooms.expired),
-            (format!("{UNREADABLE}{{what=\"hash\"}}"), self.unreadable_hashes),
-            (format!("{UNREADABLE}{{what=\"field\"}}"), self.unreadable_fields),
-            (format!("{BUSY}{{reason=\"full\"}}"), self.busy_full),
-            (format!("{BUSY}{{reason=\"user\"}}"), self.busy_user),
-            (format!("{BUSY}{{reason=\"outage\"}}"), self.busy_outage),
-            (format!("{BUSY}{{reason=\"behind\"}}"), self.busy_behind),
+            (labelled(UNREADABLE, "what", "hash"), self.unreadable_hashes),
+            (labelled(UNREADABLE, "what", "field"), self.unreadable_fields),
+            (labelled(BUSY, "reason", "full"), self.busy_full),
+            (labelled(BUSY, "reason", "user"), self.busy_user),
+            (labelled(BUSY, "reason", "outage"), self.busy_outage),
+            (labelled(BUSY, "reason", "behind"), self.busy_behind),
             (UPSTREAM_RECONNECTS.to_owned(), rooms.reconnects),
             (REDIS_COMMANDS.to_owned(), self.redis_commands),
             (ORIGIN_READS.to_owned(), self.origin_reads),
@@ -106,12 +107,12 @@ impl ObjectCounters {
             ("ping", m.ping),
             ("unknown", m.unknown),
         ] {
-            series.push((format!("{PUBSUB_MESSAGES}{{outcome=\"{outcome}\"}}"), count));
+            series.push((labelled(PUBSUB_MESSAGES, "outcome", outcome), count));
         }
         let mut within = 0;
         for (count, bound) in rooms.latency.iter().zip(LATENCY_BUCKETS_MS) {
             within += count;
-            series.push((bucket_series(&(bound as f64 / 1_000.0).to_string()), within));
+            series.push((bucket_series(&seconds(bound)), within));
         }
         let all = rooms.latency.iter().sum();
         series.extend([(bucket_series("+Inf"), all), (format!("{SSE_LATENCY}_count"), all)]);
@@ -122,9 +123,8 @@ impl ObjectCounters {
     }
 }
 
-/// Whether a field could be a series of ours: nothing in it could begin a line or a label of its own.
-fn is_series(field: &str) -> bool {
-    field.starts_with("batchcast_") && field.bytes().all(|b| b.is_ascii_alphanumeric() || br#"_{}="+.,"#.contains(&b))
+fn labelled(name: &str, label: &str, value: &str) -> String {
+    format!("{name}{{{label}=\"{value}\"}}")
 }
 
 fn cache_series(result: &str, source: &str) -> String {
@@ -132,7 +132,11 @@ fn cache_series(result: &str, source: &str) -> String {
 }
 
 fn bucket_series(bound: &str) -> String {
-    format!("{SSE_LATENCY}_bucket{{le=\"{bound}\"}}")
+    labelled(&format!("{SSE_LATENCY}_bucket"), "le", bound)
+}
+
+fn seconds(ms: u64) -> String {
+    (ms as f64 / 1_000.0).to_string()
 }
 
 /// The field of one object's gauges.
@@ -140,42 +144,60 @@ pub fn gauge_field(object: &str) -> String {
     format!("{GAUGE_PREFIX}{object}")
 }
 
-/// The value of one object's gauges at `now`; `None` without rooms: the field is to be deleted.
-pub fn gauge(viewers: usize, rooms: usize, now: Millis) -> Option<String> {
-    (rooms > 0).then(|| format!("{viewers} {rooms} {now}"))
+/// What one object holds now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Gauges {
+    /// Open streams.
+    pub viewers: usize,
+    /// Rooms.
+    pub rooms: usize,
+    /// Those of the rooms whose viewers were told that what they see may be behind.
+    pub stale_rooms: usize,
+}
+
+impl Gauges {
+    /// The value of their field at `now`; `None` without rooms: the field is to be deleted.
+    pub fn to_field(self, now: Millis) -> Option<String> {
+        let Self { viewers, rooms, stale_rooms } = self;
+        (rooms > 0).then(|| format!("{viewers} {rooms} {stale_rooms} {now}"))
+    }
 }
 
 /// All series, read from the hash.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Figures {
-    series: Vec<(String, f64)>,
+    /// What was counted, by series.
+    counted: Vec<(String, f64)>,
     viewers: u64,
     rooms: u64,
+    stale_rooms: u64,
     gone: Vec<String>,
 }
 
 impl Figures {
     /// Reads the fields of the metrics hash as of `now`. What can't be read is left out, and what is no series of ours:
-    /// someone else may have written it.
+    /// someone else may have written it, and one line that Prometheus can't read costs it all of them.
     pub fn read<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>, now: Millis) -> Self {
+        let mut ours = Vec::new();
+        FAMILIES.iter().for_each(|(name, ..)| series_of(name, &mut ours));
         let mut figures = Self::default();
         for (field, value) in fields {
             if field.starts_with(GAUGE_PREFIX) {
                 let numbers: Vec<u64> = value.split(' ').filter_map(|number| number.parse().ok()).collect();
                 match numbers[..] {
-                    [viewers, rooms, at] if now < at.saturating_add(GAUGE_TTL) => {
-                        figures.viewers += viewers;
-                        figures.rooms += rooms;
+                    [viewers, rooms, stale_rooms, at] if now < at.saturating_add(GAUGE_TTL) => {
+                        figures.viewers = figures.viewers.saturating_add(viewers);
+                        figures.rooms = figures.rooms.saturating_add(rooms);
+                        figures.stale_rooms = figures.stale_rooms.saturating_add(stale_rooms);
                     }
                     _ => figures.gone.push(field.to_owned()),
                 }
-            } else if let Some(value) = value.parse::<f64>().ok().filter(|value| value.is_finite())
-                && is_series(field)
+            } else if let Some(value) = value.parse::<f64>().ok().filter(|value| value.is_finite() && *value >= 0.0)
+                && ours.iter().any(|series| series == field)
             {
-                figures.series.push((field.to_owned(), value));
+                figures.counted.push((field.to_owned(), value));
             }
         }
-        figures.series.sort_by(|a, b| a.0.cmp(&b.0));
         figures
     }
 
@@ -184,55 +206,47 @@ impl Figures {
         &self.gone
     }
 
-    fn sum(&self, which: impl Fn(&str) -> bool) -> f64 {
-        // Not `sum`: over nothing it is -0, and is printed so.
-        self.series.iter().filter(|(name, _)| which(name)).fold(0.0, |sum, (_, value)| sum + value)
+    /// The value of a series; what was never counted is nought.
+    fn get(&self, series: &str) -> f64 {
+        match series {
+            VIEWERS => self.viewers as f64,
+            ROOMS => self.rooms as f64,
+            STALE_ROOMS => self.stale_rooms as f64,
+            _ => self.counted.iter().find(|(name, _)| name == series).map_or(0.0, |(_, value)| *value),
+        }
     }
 
-    /// The figures in Prometheus' text exposition format 0.0.4.
+    /// The figures in Prometheus' text exposition format 0.0.4: every series that there can be, also those never counted.
+    /// One that began with its first count would hide that count from `rate` and `increase`.
     pub fn to_prometheus(&self) -> String {
         let mut out = String::new();
         for (name, kind, help) in FAMILIES {
-            let of_family = |series: &str| {
-                let rest = series.strip_prefix(name);
-                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['{', '_']))
-            };
             out += &format!("# HELP {name} {help}\n# TYPE {name} {kind}\n");
-            match *name {
-                VIEWERS => out += &format!("{name} {}\n", self.viewers),
-                ROOMS => out += &format!("{name} {}\n", self.rooms),
-                SSE_LATENCY => self.push_histogram(&mut out),
-                _ => {
-                    let mut found = self.series.iter().filter(|(series, _)| of_family(series)).peekable();
-                    if found.peek().is_none() && !LABELLED.contains(name) {
-                        out += &format!("{name} 0\n");
-                    }
-                    found.for_each(|(series, value)| out += &format!("{series} {value}\n"));
-                }
+            let mut all = Vec::new();
+            series_of(name, &mut all);
+            for series in all {
+                out += &format!("{series} {}\n", self.get(&series));
             }
         }
         out
     }
 
-    fn push_histogram(&self, out: &mut String) {
-        let bounds = LATENCY_BUCKETS_MS.iter().map(|ms| (*ms as f64 / 1_000.0).to_string());
-        let buckets = bounds.chain(["+Inf".to_owned()]).map(|bound| bucket_series(&bound));
-        for series in buckets.chain(["_sum", "_count"].map(|end| format!("{SSE_LATENCY}{end}"))) {
-            *out += &format!("{series} {}\n", self.sum(|name| name == series));
-        }
-    }
-
     /// The figures in the short JSON form of `GET /api/metrics`.
     pub fn to_json(&self) -> String {
-        let result =
-            |result: &str| self.sum(|name| name.starts_with(&format!("{CACHE_REQUESTS}{{result=\"{result}\"")));
-        let (hits, misses) = (result("hit"), result("miss"));
-        let total = hits + misses + result("stale");
+        let sum = |name: &str, which: &str| {
+            let mut all = Vec::new();
+            series_of(name, &mut all);
+            // Not `sum`: over nothing it is -0, and is printed so.
+            all.iter().filter(|series| series.contains(which)).fold(0.0, |sum, series| sum + self.get(series))
+        };
+        let result = |result| sum(CACHE_REQUESTS, result);
+        let (hits, misses) = (result("\"hit\""), result("\"miss\""));
+        let total = result("");
         let ratio = if total > 0.0 { 100.0 * hits / total } else { 0.0 };
-        let messages = self.sum(|name| name.starts_with(PUBSUB_MESSAGES));
-        let events = self.sum(|name| name == SSE_EVENTS);
-        let timed = self.sum(|name| name == format!("{SSE_LATENCY}_count"));
-        let seconds = self.sum(|name| name == format!("{SSE_LATENCY}_sum"));
+        let messages = sum(PUBSUB_MESSAGES, "");
+        let events = self.get(SSE_EVENTS);
+        let timed = self.get(&format!("{SSE_LATENCY}_count"));
+        let seconds = self.get(&format!("{SSE_LATENCY}_sum"));
         let average = if timed > 0.0 { 1_000.0 * seconds / timed } else { 0.0 };
         format!(
             "{{\"redis\":{{\"cacheHits\":{hits},\"cacheMisses\":{misses},\"cacheTotal\":{total},\
@@ -242,8 +256,27 @@ impl Figures {
     }
 }
 
-/// Families that have no series without a label.
-const LABELLED: &[&str] = &[BUSY, CACHE_REQUESTS, PUBSUB_MESSAGES, UNREADABLE];
+/// Adds all series that a family can have, in the order in which they are printed.
+fn series_of(name: &str, all: &mut Vec<String>) {
+    let (label, values): (_, &[&str]) = match name {
+        BUSY => ("reason", &["full", "user", "outage", "behind"]),
+        PUBSUB_MESSAGES => ("outcome", &["applied", "dropped", "held", "gap", "reread", "ping", "unknown"]),
+        UNREADABLE => ("what", &["hash", "field"]),
+        CACHE_REQUESTS => {
+            for (_, result) in RESULTS {
+                SOURCES.iter().for_each(|(_, source)| all.push(cache_series(result, source)));
+            }
+            return;
+        }
+        SSE_LATENCY => {
+            LATENCY_BUCKETS_MS.iter().for_each(|ms| all.push(bucket_series(&seconds(*ms))));
+            all.extend([bucket_series("+Inf"), format!("{name}_sum"), format!("{name}_count")]);
+            return;
+        }
+        _ => return all.push(name.to_owned()),
+    };
+    values.iter().for_each(|value| all.push(labelled(name, label, value)));
+}
 
 const FAMILIES: &[(&str, &str, &str)] = &[
     (SSE_EVENTS, "counter", "Events written to viewers' streams."),
@@ -262,11 +295,13 @@ const FAMILIES: &[(&str, &str, &str)] = &[
     (EXPIRED, "counter", "Streams closed because the token behind them had expired."),
     (VIEWERS, "gauge", "Open streams."),
     (ROOMS, "gauge", "Rooms."),
+    (STALE_ROOMS, "gauge", "Rooms whose viewers were told that what they see may be behind."),
 ];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::counters::Messages;
 
     fn counted() -> ObjectCounters {
         let mut counters = ObjectCounters { redis_commands: 3, ..Default::default() };
@@ -281,7 +316,9 @@ mod tests {
 
     fn figures(counters: &ObjectCounters) -> Figures {
         let series: Vec<_> = counters.series().into_iter().map(|(name, value)| (name, value.to_string())).collect();
-        let gauge = |object, viewers, at| (gauge_field(object), gauge(viewers, 1, at).unwrap());
+        let gauge = |object, viewers, at| {
+            (gauge_field(object), Gauges { viewers, rooms: 2, stale_rooms: 1 }.to_field(at).unwrap())
+        };
         let gauges = [gauge("a", 7, 1_000_000), gauge("b", 9, 1)];
         let fields = series.iter().chain(&gauges).map(|(name, value)| (name.as_str(), value.as_str()));
         Figures::read(fields, 1_000_001)
@@ -307,9 +344,11 @@ mod tests {
     #[test]
     fn the_gauges_of_an_object_that_is_gone_are_left_out() {
         let figures = figures(&counted());
-        assert!(figures.to_prometheus().contains("batchcast_viewers 7\n"));
+        let text = figures.to_prometheus();
+        assert!(text.contains("\nbatchcast_viewers 7\n"), "{text}");
+        assert!(text.contains("\nbatchcast_rooms 2\n") && text.contains("\nbatchcast_stale_rooms 1\n"), "{text}");
         assert_eq!(figures.gone(), ["gauge:b"]);
-        assert_eq!(gauge(0, 0, 1), None);
+        assert_eq!(Gauges::default().to_field(1), None);
     }
 
     #[test]
@@ -317,11 +356,43 @@ mod tests {
         for (field, value) in [
             ("batchcast_gaps_total\nevil", "1"),
             ("batchcast_gaps_total{a=\"\\\"}", "1"),
+            ("batchcast_gaps_total{{{", "1"),
+            ("batchcast_gaps_total{a=\"1\"}", "1"),
+            ("batchcast_gaps_total_of_others", "1"),
+            ("batchcast_viewers", "1"),
             ("evil", "1"),
             ("batchcast_gaps_total", "NaN"),
+            ("batchcast_gaps_total", "-1"),
         ] {
-            assert_eq!(Figures::read([(field, value)], 1), Figures::default(), "{field:?}");
+            let figures = Figures::read([(field, value)], 1);
+            assert_eq!(figures.to_prometheus(), Figures::default().to_prometheus(), "{field:?}");
         }
+    }
+
+    #[test]
+    fn whatever_an_object_counts_is_shown() {
+        let mut counters = counted();
+        counters.add(&ObjectCounters {
+            unreadable_hashes: 1,
+            unreadable_fields: 1,
+            busy_full: 1,
+            busy_user: 1,
+            busy_outage: 1,
+            busy_behind: 1,
+            forgotten: 1,
+            origin_reads: 1,
+            ..Default::default()
+        });
+        RESULTS.iter().for_each(|(result, _)| SOURCES.iter().for_each(|(source, _)| counters.read(*result, *source)));
+        let rooms = &mut counters.rooms;
+        (rooms.conflated, rooms.gaps, rooms.latency_clamped, rooms.expired, rooms.reconnects) = (1, 1, 1, 1, 1);
+        rooms.messages = Messages { applied: 1, dropped: 1, held: 1, gap: 1, reread: 1, ping: 1, unknown: 1 };
+        let (series, text) = (counters.series(), figures(&counters).to_prometheus());
+        for (name, value) in &series {
+            assert!(text.lines().any(|line| line == format!("{name} {value}")), "{name} {value} is not in\n{text}");
+        }
+        let shown = text.lines().filter(|line| !line.starts_with('#')).count();
+        assert_eq!(series.len() + 3, shown, "beside the three gauges nothing is shown that is never counted");
     }
 
     #[test]

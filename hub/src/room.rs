@@ -167,6 +167,11 @@ impl Room {
         self.link.is_up() && self.is_proven(now)
     }
 
+    /// Whether there are viewers who were told that what they see may be behind.
+    pub fn is_stale(&self) -> bool {
+        self.is_watched() && self.audience.told().stale
+    }
+
     /// The replica as a reader's answer; `None`: the batch is gone.
     pub fn answer(&self, result: CacheResult, now: Millis) -> Option<Answer> {
         let age = if result == CacheResult::Stale { now.saturating_sub(self.link.proof_at()) } else { 0 };

@@ -3,9 +3,10 @@
 use std::{
     fmt::Write as _,
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
-use publisher::{Metrics as Published, metric_names as names};
+use publisher::{LAG_BUCKETS_MS, Lag, Metrics as Published, metric_names as names};
 
 /// Counters of this process.
 #[derive(Debug, Default)]
@@ -29,14 +30,20 @@ pub(crate) fn count(counter: &AtomicU64) {
 pub(crate) fn render(counters: &Counters, jobs_waiting: usize, published: &Published) -> String {
     let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let mut text = String::new();
-    counter(&mut text, "photo_worker_origin_reads_total", &[("", load(&counters.origin_reads))]);
-    counter(&mut text, "photo_worker_uploads_total", &[("", load(&counters.uploads))]);
+    counter(
+        &mut text,
+        "photo_worker_origin_reads_total",
+        "Batches read from the database by GET /api/batches/:id.",
+        &[("", load(&counters.origin_reads))],
+    );
+    counter(&mut text, "photo_worker_uploads_total", "Files received.", &[("", load(&counters.uploads))]);
     let photos =
         [(r#"{outcome="completed"}"#, load(&counters.completed)), (r#"{outcome="failed"}"#, load(&counters.failed))];
-    counter(&mut text, "photo_worker_photos_total", &photos);
-    gauge(&mut text, "photo_worker_jobs_waiting", jobs_waiting as u64);
+    counter(&mut text, "photo_worker_photos_total", "Photos analysed, and given up.", &photos);
+    gauge(&mut text, "photo_worker_jobs_waiting", "Photos that wait for the pool.", jobs_waiting as u64);
 
-    counter(&mut text, names::NOTIFIES, &[("", published.notifies)]);
+    let one = |text: &mut String, name, value| counter(text, name, names::help(name), &[("", value)]);
+    one(&mut text, names::NOTIFIES, published.notifies);
     let updates = [
         (r#"{outcome="applied"}"#, published.applied),
         (r#"{outcome="stale"}"#, published.stale),
@@ -48,23 +55,46 @@ pub(crate) fn render(counters: &Counters, jobs_waiting: usize, published: &Publi
         (r#"{outcome="failed"}"#, published.failed),
         (r#"{outcome="unreachable"}"#, published.unreachable),
     ];
-    counter(&mut text, names::UPDATES, &updates);
-    counter(&mut text, names::REPLACED, &[("", published.replaced)]);
-    counter(&mut text, names::CONNECTIONS_LOST, &[("", published.connections_lost)]);
-    gauge(&mut text, names::BACKLOG, published.backlog);
+    counter(&mut text, names::UPDATES, names::help(names::UPDATES), &updates);
+    one(&mut text, names::REPLACED, published.replaced);
+    one(&mut text, names::CONNECTIONS_LOST, published.connections_lost);
+    gauge(&mut text, names::BACKLOG, names::help(names::BACKLOG), published.backlog);
+    lags(&mut text, &published.lag);
     text
 }
 
-fn counter(text: &mut String, name: &str, series: &[(&str, u64)]) {
-    // Writing into a String never fails.
-    let _ = writeln!(text, "# TYPE {name} counter");
+// Writing into a String never fails.
+
+fn head(text: &mut String, name: &str, kind: &str, help: &str) {
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
+
+fn counter(text: &mut String, name: &str, help: &str, series: &[(&str, u64)]) {
+    head(text, name, "counter", help);
     for (labels, value) in series {
         let _ = writeln!(text, "{name}{labels} {value}");
     }
 }
 
-fn gauge(text: &mut String, name: &str, value: u64) {
-    let _ = writeln!(text, "# TYPE {name} gauge\n{name} {value}");
+fn gauge(text: &mut String, name: &str, help: &str, value: u64) {
+    head(text, name, "gauge", help);
+    let _ = writeln!(text, "{name} {value}");
+}
+
+fn lags(text: &mut String, lag: &Lag) {
+    let name = names::LAG;
+    head(text, name, "histogram", names::help(name));
+    let mut count = 0;
+    for (at, within) in lag.counts.iter().enumerate() {
+        count += within;
+        let bound = LAG_BUCKETS_MS.get(at).map_or("+Inf".to_owned(), |ms| seconds(*ms).to_string());
+        let _ = writeln!(text, "{name}_bucket{{le=\"{bound}\"}} {count}");
+    }
+    let _ = writeln!(text, "{name}_sum {}\n{name}_count {count}", seconds(lag.sum_ms));
+}
+
+fn seconds(ms: u64) -> f64 {
+    Duration::from_millis(ms).as_secs_f64()
 }
 
 #[cfg(test)]
@@ -75,12 +105,25 @@ mod tests {
     fn the_text_names_each_series_once_with_its_type() {
         let counters = Counters::default();
         count(&counters.origin_reads);
-        let text = render(&counters, 3, &Published::default());
-        assert!(
-            text.starts_with("# TYPE photo_worker_origin_reads_total counter\nphoto_worker_origin_reads_total 1\n")
-        );
-        assert!(text.contains("# TYPE photo_worker_jobs_waiting gauge\nphoto_worker_jobs_waiting 3\n"));
-        assert!(text.contains("photo_worker_photos_total{outcome=\"failed\"} 0\n"));
-        assert!(text.contains("batchcast_publisher_updates_total{outcome=\"applied\"} 0\n"));
+        let mut published = Published::default();
+        (published.lag.counts[1], published.lag.counts[9], published.lag.sum_ms) = (2, 1, 40_008);
+        let text = render(&counters, 3, &published);
+        for line in [
+            "# TYPE photo_worker_origin_reads_total counter",
+            "photo_worker_origin_reads_total 1",
+            "# TYPE photo_worker_jobs_waiting gauge",
+            "photo_worker_jobs_waiting 3",
+            "photo_worker_photos_total{outcome=\"failed\"} 0",
+            "batchcast_publisher_updates_total{outcome=\"applied\"} 0",
+            "# HELP batchcast_publisher_backlog Batches with an update that is not acknowledged yet.",
+            "# TYPE batchcast_publisher_lag_seconds histogram",
+            "batchcast_publisher_lag_seconds_bucket{le=\"0.001\"} 0",
+            "batchcast_publisher_lag_seconds_bucket{le=\"30\"} 2",
+            "batchcast_publisher_lag_seconds_bucket{le=\"+Inf\"} 3",
+            "batchcast_publisher_lag_seconds_sum 40.008",
+            "batchcast_publisher_lag_seconds_count 3",
+        ] {
+            assert_eq!(text.lines().filter(|shown| *shown == line).count(), 1, "{line} in\n{text}");
+        }
     }
 }

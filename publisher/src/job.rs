@@ -6,7 +6,7 @@ use wire::{Changes, Position, script::Reply};
 
 use crate::{
     PublishError,
-    metrics::{Counters, Ended, lag},
+    metrics::{Counters, Ended},
     publisher::now_ms,
     schedule::{Job, Outcome},
     source::DynSource,
@@ -28,7 +28,7 @@ pub(crate) async fn run(source: &dyn DynSource, store: &Store, counters: &Counte
         Err(error) => tracing::warn!(batch = %job.batch, %error, "an update was not published"),
     }
     match ended {
-        Ended::Applied => lag(seconds_since(job.mark.at)),
+        Ended::Applied => counters.lag(now_ms().saturating_sub(job.mark.at)),
         Ended::Finished => {
             tracing::warn!(batch = %job.batch, "the batch has ended in this epoch; its update was dropped");
         }
@@ -96,9 +96,4 @@ fn conclude(result: &Result<Attempt, PublishError>) -> (Ended, Outcome) {
         }
         Err(_) => (Ended::Failed, Outcome::Failed),
     }
-}
-
-#[allow(clippy::cast_precision_loss, reason = "a lag in milliseconds fits a float's 53 bits")]
-fn seconds_since(at: u64) -> f64 {
-    now_ms().saturating_sub(at) as f64 / 1_000.0
 }

@@ -65,7 +65,7 @@ pub use builder::{
     DEFAULT_COALESCE, DEFAULT_CONNECTION_TIMEOUT, DEFAULT_RESPONSE_TIMEOUT, DEFAULT_STATE_TTL, PublisherBuilder,
 };
 pub use error::PublishError;
-pub use metrics::{Metrics, names as metric_names};
+pub use metrics::{LAG_BUCKETS_MS, Lag, Metrics, names as metric_names};
 pub use publisher::{Cached, Published, Publisher};
 pub use source::{ProgressSource, SourceError};
 pub use wire::{BatchId, BatchState, BatchStatus, Changes, Counts, Head, Json, Photo, PhotoId, PhotoStatus, Position};

@@ -17,6 +17,35 @@ pub mod names {
     pub const BACKLOG: &str = "batchcast_publisher_backlog";
     /// Histogram: seconds from the earliest notify covered to the acknowledgement of an applied update.
     pub const LAG: &str = "batchcast_publisher_lag_seconds";
+
+    /// What each of them counts, in words for operators.
+    pub const HELP: [(&str, &str); 6] = [
+        (NOTIFIES, "Calls of notify and notify_final."),
+        (UPDATES, "Ends of updates, by outcome."),
+        (REPLACED, "Values under a batch's key that were no batch and were overwritten."),
+        (CONNECTIONS_LOST, "Connections to Redis that were lost."),
+        (BACKLOG, "Batches with an update that is not acknowledged yet."),
+        (LAG, "Time from the earliest notify covered to the acknowledgement of an applied update."),
+    ];
+
+    /// The words of [`HELP`] for one of them; empty for any other name.
+    #[must_use]
+    pub fn help(name: &str) -> &'static str {
+        HELP.iter().find(|(known, _)| *known == name).map_or("", |(_, help)| help)
+    }
+}
+
+/// Upper bounds of the buckets of [`Lag`], in milliseconds: those of the edge's latencies, and two for outages.
+pub const LAG_BUCKETS_MS: [u64; 9] = [1, 5, 10, 50, 100, 500, 1_000, 5_000, 30_000];
+
+/// Times from the earliest notify covered to the acknowledgement of an applied update.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Lag {
+    /// How many took so long: one count a bucket of [`LAG_BUCKETS_MS`], the last beyond.
+    pub counts: [u64; LAG_BUCKETS_MS.len() + 1],
+    /// The sum of all, in milliseconds.
+    pub sum_ms: u64,
 }
 
 /// A snapshot of this publisher's counters since it was made.
@@ -51,6 +80,8 @@ pub struct Metrics {
     pub connections_lost: u64,
     /// Batches with an update that is not acknowledged yet, now.
     pub backlog: u64,
+    /// How long applied updates took.
+    pub lag: Lag,
 }
 
 /// How an update ended, as it is counted.
@@ -91,6 +122,8 @@ pub(crate) struct Counters {
     replaced: AtomicU64,
     lost: AtomicU64,
     backlog: AtomicU64,
+    lags: [AtomicU64; LAG_BUCKETS_MS.len() + 1],
+    lag_sum_ms: AtomicU64,
 }
 
 impl Counters {
@@ -116,6 +149,15 @@ impl Counters {
         metrics::gauge!(names::BACKLOG).set(f64::from(u32::try_from(batches).unwrap_or(u32::MAX)));
     }
 
+    /// An applied update was acknowledged so long after its earliest notify.
+    #[allow(clippy::cast_precision_loss, reason = "a lag in milliseconds fits a float's 53 bits")]
+    pub(crate) fn lag(&self, ms: u64) {
+        let bucket = LAG_BUCKETS_MS.iter().position(|bound| ms <= *bound).unwrap_or(LAG_BUCKETS_MS.len());
+        self.lags[bucket].fetch_add(1, Ordering::Relaxed);
+        self.lag_sum_ms.fetch_add(ms, Ordering::Relaxed);
+        metrics::histogram!(names::LAG).record(ms as f64 / 1_000.0);
+    }
+
     pub(crate) fn snapshot(&self, connections: u64) -> Metrics {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let ended = |how: Ended| load(&self.ended[how as usize]);
@@ -134,16 +176,44 @@ impl Counters {
             connections,
             connections_lost: load(&self.lost),
             backlog: load(&self.backlog),
+            lag: Lag { counts: self.lags.each_ref().map(load), sum_ms: load(&self.lag_sum_ms) },
         }
     }
 }
 
-/// Notes how long an applied update took from its earliest notify.
-pub(crate) fn lag(seconds: f64) {
-    metrics::histogram!(names::LAG).record(seconds);
+/// Tells the `metrics` facade's recorder, if there is one already, what each name counts and in which unit.
+pub(crate) fn describe() {
+    use metrics::Unit;
+    for name in [names::NOTIFIES, names::UPDATES, names::REPLACED, names::CONNECTIONS_LOST] {
+        metrics::describe_counter!(name, Unit::Count, names::help(name));
+    }
+    metrics::describe_gauge!(names::BACKLOG, Unit::Count, names::help(names::BACKLOG));
+    metrics::describe_histogram!(names::LAG, Unit::Seconds, names::help(names::LAG));
 }
 
 fn add(counter: &AtomicU64, name: &'static str, by: u64) {
     counter.fetch_add(by, Ordering::Relaxed);
     metrics::counter!(name).increment(by);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lag_counts_in_the_first_bucket_that_holds_it() {
+        let counters = Counters::default();
+        [0, 1, 2, 30_000, 30_001].into_iter().for_each(|ms| counters.lag(ms));
+        let lag = counters.snapshot(0).lag;
+        assert_eq!((lag.counts, lag.sum_ms), ([2, 1, 0, 0, 0, 0, 0, 0, 1, 1], 60_004));
+    }
+
+    #[test]
+    fn every_name_has_its_words() {
+        use names::{BACKLOG, CONNECTIONS_LOST, LAG, NOTIFIES, REPLACED, UPDATES};
+        for name in [NOTIFIES, UPDATES, REPLACED, CONNECTIONS_LOST, BACKLOG, LAG] {
+            assert_ne!(names::help(name), "", "{name}");
+        }
+        assert_eq!(names::help("evil"), "");
+    }
 }

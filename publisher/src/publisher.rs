@@ -11,7 +11,7 @@ use wire::{BatchId, BatchState, Changes, script::Reply};
 
 use crate::{
     Metrics, PublishError, PublisherBuilder,
-    metrics::{Counters, Ended},
+    metrics::{self, Counters, Ended},
     schedule::Mark,
     source::DynSource,
     store::{Done, Store},
@@ -80,6 +80,7 @@ impl Publisher {
     }
 
     pub(crate) fn start(store: Store, source: Option<Arc<dyn DynSource>>, settings: Settings) -> Self {
+        metrics::describe();
         let (store, counters, inbox) = (Arc::new(store), Arc::default(), Arc::default());
         let task = source.as_ref().map(|source| {
             let parts = task::Parts {

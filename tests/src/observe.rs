@@ -37,6 +37,30 @@ impl Stack {
         let metrics = reqwest::get(url).await?.error_for_status()?.text().await?;
         counter(&metrics, "photo_worker_origin_reads_total").context("the photo worker does not count origin reads")
     }
+
+    /// The edge's figures in the Prometheus text format, as its objects have told them to Redis.
+    ///
+    /// # Errors
+    /// When the edge does not answer with them.
+    pub async fn edge_metrics(&self) -> Result<String> {
+        let url = format!("{}/api/metrics", self.edge.url());
+        let request = reqwest::Client::new().get(url).bearer_auth(self.metrics_token());
+        Ok(request.send().await?.error_for_status()?.text().await?)
+    }
+
+    /// One of them, given with its labels.
+    ///
+    /// # Errors
+    /// When the edge does not answer, or has no such series.
+    pub async fn edge_metric(&self, series: &str) -> Result<f64> {
+        let metrics = self.edge_metrics().await?;
+        value(&metrics, series).with_context(|| format!("no {series} in\n{metrics}"))
+    }
+}
+
+/// The value of one series, given with its labels, in the Prometheus text format.
+fn value(metrics: &str, series: &str) -> Option<f64> {
+    metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
 }
 
 /// The sum over all label sets of a counter in the Prometheus text format; `None` when it is absent.
@@ -58,6 +82,13 @@ mod tests {
         let metrics = "# TYPE reads counter\nreads{result=\"a\"} 2\nreads{result=\"b\"} 3\nreads_other 9\n";
         assert_eq!(counter(metrics, "reads"), Some(5));
         assert_eq!(counter("reads 7\n", "reads"), Some(7));
+    }
+
+    #[test]
+    fn a_series_is_found_by_its_whole_name() {
+        let metrics = "# TYPE reads counter\nreads{result=\"a\"} 2.5\nreads_other 9\n";
+        assert_eq!(value(metrics, "reads{result=\"a\"}"), Some(2.5));
+        assert_eq!(value(metrics, "reads"), None);
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub const UNREADABLE: &str = "batchcast_unreadable_total";
 pub const VIEWERS: &str = "batchcast_viewers";
 /// Gauge: rooms.
 pub const ROOMS: &str = "batchcast_rooms";
+/// Gauge: rooms whose viewers were told that what they see may be behind.
+pub const STALE_ROOMS: &str = "batchcast_stale_rooms";
 
 /// Upper bounds of the latency buckets, in milliseconds.
 pub const LATENCY_BUCKETS_MS: [u64; 7] = [1, 5, 10, 50, 100, 500, 1_000];

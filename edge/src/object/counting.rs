@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use hub::{
     Millis, ObjectCounters,
-    metrics::{gauge, gauge_field},
+    metrics::{Gauges, gauge_field},
 };
 use worker::wasm_bindgen_futures::spawn_local;
 
@@ -35,7 +35,8 @@ impl Object {
 
     /// Adds what was counted to the shared counters. What can't be told now is told next time.
     pub(super) fn report(self: &Rc<Self>) {
-        let gauge = gauge(self.streams.len(), self.rooms().len(), now());
+        let (rooms, stale_rooms) = self.count_rooms();
+        let gauge = Gauges { viewers: self.streams.len(), rooms, stale_rooms }.to_field(now());
         let counters = {
             let mut counted = self.counted.borrow_mut();
             counted.reported_at = now();

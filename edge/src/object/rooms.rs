@@ -70,6 +70,13 @@ impl Object {
         batches.iter().filter(|(_, slot)| slot.room.is_some()).map(|(batch, _)| batch.clone()).collect()
     }
 
+    /// How many rooms there are, and how many of them are stale.
+    pub(super) fn count_rooms(&self) -> (usize, usize) {
+        let batches = self.batches.borrow();
+        let rooms = || batches.values().filter_map(|slot| slot.room.as_ref());
+        (rooms().count(), rooms().filter(|room| room.is_stale()).count())
+    }
+
     /// Feeds a room and does what it asks for.
     pub(super) fn feed(self: &Rc<Self>, batch: &BatchId, input: Input<'_>) {
         let can_take = |viewer| self.streams.can_take(viewer);

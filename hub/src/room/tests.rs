@@ -337,9 +337,10 @@ fn a_quiet_room_only_pings_and_stays_trusted() {
 fn a_subscription_that_falls_silent_is_replaced_and_viewers_are_told() {
     let mut room = live_room(3);
     room.handle(Input::Alarm, 21_000, OPEN);
+    assert!(!room.is_stale());
     let out = room.handle(Input::Wake, 26_000, OPEN);
     assert_eq!(out[0], Output::Unsubscribe);
-    assert!(written(&out, 1).contains("{\"state\":\"stale\"}"));
+    assert!(written(&out, 1).contains("{\"state\":\"stale\"}") && room.is_stale());
     let at = room.wake_at().unwrap();
     assert_eq!(room.handle(Input::Wake, at, OPEN)[0], Output::Subscribe);
     room.handle(Input::Confirmed, at + 10, OPEN);
@@ -629,7 +630,7 @@ fn an_update_after_redis_was_emptied_puts_the_room_in_step_again() {
     room.handle(Input::HashRead(Ok(None)), 27_010, OPEN);
     room.handle(Input::OriginRead(Err(Unanswered)), 27_020, OPEN);
     let out = room.handle(Input::Message(&news(0, 4, BatchStatus::Processing)), 28_000, OPEN);
-    assert!(written(&out, 1).contains("{\"state\":\"live\"}") && room.is_fresh(28_000));
+    assert!(written(&out, 1).contains("{\"state\":\"live\"}") && room.is_fresh(28_000) && !room.is_stale());
     let out = room.handle(Input::Wake, 33_000, OPEN);
     assert!(!out.contains(&Output::AskOrigin));
     assert_eq!(room.handle(Input::OriginRead(Ok(None)), 33_010, OPEN), []);

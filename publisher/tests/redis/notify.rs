@@ -31,6 +31,7 @@ async fn a_burst_of_notifications_is_few_updates_and_the_last_state_always_leave
     let metrics = publisher.metrics();
     assert_eq!((undelivered, metrics.notifies), (vec![], 1_000));
     assert!(metrics.applied < 100, "1,000 notifications made {} updates", metrics.applied);
+    assert_eq!(metrics.lag.counts.iter().sum::<u64>(), metrics.applied, "each has its lag");
     assert!(source.reads() < 100);
 }
 

@@ -11,6 +11,8 @@ mod budgets;
 mod command;
 mod feed;
 mod guide;
+mod monitoring;
+mod on_premises;
 mod openapi;
 mod operation;
 mod package;

@@ -1,4 +1,5 @@
-//! Programs of the operating system: `redis-server`, Chromium for the tests of the live page, and peers for benchmarks.
+//! Programs of the operating system: `redis-server`, Chromium for the tests of the live page, Prometheus for those of
+//! `deploy/`, and peers for benchmarks.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -36,6 +37,14 @@ pub(super) fn ensure_chromium() -> Result<()> {
         return Ok(());
     }
     install("chromium")
+}
+
+/// Installs Prometheus with its `promtool` if either is missing.
+pub(super) fn ensure_prometheus() -> Result<()> {
+    if ["prometheus", "promtool"].iter().all(|program| workspace::find_program(program).is_some()) {
+        return Ok(());
+    }
+    install("prometheus")
 }
 
 /// Installs what is measured beside us, if any of it is missing. Where it may not be, we are measured without it.
