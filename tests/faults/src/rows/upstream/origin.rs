@@ -77,7 +77,11 @@ fn troubles() -> Vec<Trouble> {
         answers("closes the connection", |_| Vec::new(), "the origin did not answer"),
         answers("stops in mid-answer", cut_short, "the origin did not answer"),
         answers("answers with a page", |_| http("200 OK", "text/html", b"<h1>Hi</h1>"), "answer: not a batch state"),
-        answers("answers with another batch", |state| with(state, "batchId", "b-2".into()), "answered with batch b-2"),
+        answers(
+            "answers with another batch",
+            |state| with(state, "batchId", "b-2".into()),
+            "answered with another batch",
+        ),
         answers("contradicts itself in the counts", with_other_counts, "counts do not add up"),
         answers(
             "contradicts itself in the status",
