@@ -29,12 +29,6 @@ const WARM_UP: Duration = Duration::from_secs(2);
 const MOST_MS: f64 = 5.0;
 /// What part of the rewrite's requests a second is enough.
 const LEAST_SHARE: f64 = 0.8;
-/// What is known of why reads are late. The shares are of a profile by `perf` of workerd under the open load, taken once
-/// and by hand.
-const WHY_LATE: &str = "the cause of the tail was not found; of workerd's time under this load 76 % was its own code, about \
-                        10 % code that V8 compiled, 9 % the collecting of garbage, and 10 % the compiling of the \
-                        module anew, in the background";
-
 const SIDES: [&str; 4] = ["Batchcast", "Batchcast, If-None-Match", "after", "an empty Worker and object"];
 
 /// What one kind of request came to, once a run.
@@ -96,7 +90,7 @@ pub(crate) async fn run(name: &str, scale: Scale) -> Result<Scenario> {
     let rate = |measured: &Measured| measured.requests_a_second.median();
     let bars = vec![
         Bar::of("p99 of reads, Batchcast, open load", plain.p99.median(), "ms", Limit::AtMost(MOST_MS))
-            .why(&format!("the slowest took {:.0} ms; {WHY_LATE}", plain.max.median())),
+            .why(&format!("the slowest took {:.0} ms; the cause of the tail was not found", plain.max.median())),
         Bar::ratio(
             "requests a second, Batchcast : after, closed load",
             rate(plain) / rate(after),
