@@ -9,6 +9,7 @@ mod gateway_fanout;
 mod growth;
 mod hops;
 mod idle;
+mod messages;
 mod money;
 mod notify;
 mod reads;
@@ -53,6 +54,7 @@ pub(crate) const NAMES: &[&str] = &[
     "cold-start",
     "commands-a-batch",
     "bytes-a-batch",
+    "message-sizes",
     "cpu-a-viewer-minute",
     "money",
 ];
@@ -78,6 +80,7 @@ pub(crate) async fn run(name: &str, scale: Scale, before: &[Record]) -> Result<S
         "cold-start" => cold_start::run(name, scale).await,
         "commands-a-batch" => commands::run(name, scale).await,
         "bytes-a-batch" => bytes::run(name, scale).await,
+        "message-sizes" => messages::run(name, scale).await,
         "cpu-a-viewer-minute" => viewer_minute::run(name, scale).await,
         "money" => money::run(name, before),
         _ => {

@@ -46,6 +46,11 @@ pub(crate) struct Findings {
     pub thumbnail: String,
 }
 
+impl Findings {
+    /// As they are called in JSON.
+    pub(crate) const FIELDS: [&str; 6] = ["name", "width", "height", "capturedAt", "sharpness", "thumbnail"];
+}
+
 /// Why there are no findings, in words for the person who uploaded the photo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AnalysisError {

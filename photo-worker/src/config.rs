@@ -5,6 +5,8 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, str::FromStr, time:
 use axum::http::Uri;
 use publisher::token::{Expected, Secrets};
 
+use crate::analysis::Findings;
+
 /// The settings, each with its variable and default. Not `Debug`: some are secrets.
 #[derive(Clone)]
 #[non_exhaustive]
@@ -35,6 +37,8 @@ pub struct Config {
     pub state_ttl: Duration,
     /// `COALESCE_MS`, 50: the pause between two updates of a batch.
     pub coalesce: Duration,
+    /// `REDACT`, none: fields of a photo's result that leave this process neither through Redis nor to the edge.
+    pub redact: Vec<String>,
     /// `WORKER_THREADS`, the number of cores: photos analysed at the same time.
     pub worker_threads: NonZeroUsize,
     /// `RECEIVE_TIMEOUT_SECS`, 900: how long a declared photo may take to come.
@@ -78,6 +82,7 @@ impl Config {
             key_prefix: text("KEY_PREFIX", ""),
             state_ttl: Duration::from_secs(at_least(&lookup, "STATE_TTL_SECS", 1, 86_400)?),
             coalesce: Duration::from_millis(at_least(&lookup, "COALESCE_MS", 0, 50)?),
+            redact: redact(&text("REDACT", ""))?,
             worker_threads: parsed(&lookup, "WORKER_THREADS", "set a whole number of at least 1")?
                 .unwrap_or_else(cores),
             receive_timeout: Duration::from_secs(at_least(&lookup, "RECEIVE_TIMEOUT_SECS", 1, 900)?),
@@ -161,6 +166,19 @@ fn jwks_url(text: &str) -> Result<Uri, ConfigError> {
     })
 }
 
+/// Names of fields, with commas between them.
+fn redact(text: &str) -> Result<Vec<String>, ConfigError> {
+    let names: Vec<&str> = text.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+    match names.iter().find(|name| !Findings::FIELDS.contains(name)) {
+        None => Ok(names.into_iter().map(str::to_owned).collect()),
+        Some(unknown) => Err(ConfigError {
+            variable: "REDACT",
+            problem: format!("names {unknown:?}, which is no field of a photo's result"),
+            fix: "set fields of name, width, height, capturedAt, sharpness, thumbnail, with commas between them",
+        }),
+    }
+}
+
 fn cookie(name: String) -> Result<String, ConfigError> {
     // RFC 6265, section 4.1.1: a token of HTTP.
     if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)) {
@@ -215,6 +233,7 @@ mod tests {
         assert_eq!((config.state_ttl.as_secs(), config.coalesce.as_millis()), (86_400, 50));
         assert_eq!((config.receive_timeout.as_secs(), config.origin_token), (900, None));
         assert!(config.auth_secret.is_none() && config.auth_jwks_url.is_none() && !config.trust_user_header);
+        assert!(config.redact.is_empty());
         assert_eq!((config.expected, &*config.auth_cookie), (Expected::default(), "__Host-batchcast"));
     }
 
@@ -236,6 +255,7 @@ mod tests {
             ("AUTH_JWKS_URL", "file:///etc/secret"),
             ("AUTH_JWKS_URL", "https://user:secret@host/jwks.json"),
             ("AUTH_COOKIE", "a cookie"),
+            ("REDACT", "name, capturedat"),
             ("TRUST_USER_HEADER", "yes"),
             ("TRUST_USER_HEADER", "1"),
         ] {

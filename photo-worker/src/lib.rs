@@ -20,6 +20,7 @@ mod metrics;
 mod names;
 mod problem;
 mod progress;
+mod redact;
 mod routes;
 mod service;
 mod sharpness;

@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use wire::{BatchId, BatchStatus, IdError, PhotoId, limits::MAX_FILE_BYTES};
+use wire::{BatchId, BatchStatus, IdError, PhotoId, StateError, limits::MAX_FILE_BYTES};
 
 use crate::{
     access::Refusal,
@@ -137,6 +137,12 @@ impl IntoResponse for AppError {
 
 impl From<DbError> for AppError {
     fn from(error: DbError) -> Self {
+        Self::Internal(error.into())
+    }
+}
+
+impl From<StateError> for AppError {
+    fn from(error: StateError) -> Self {
         Self::Internal(error.into())
     }
 }

@@ -116,6 +116,7 @@ async fn origin(State(app): State<Arc<App>>, Id(batch): Id<BatchId>, headers: He
     }
     count(&app.counters.origin_reads);
     let (state, owner) = app.db.state(&batch).await?.ok_or(AppError::UnknownBatch(batch))?;
+    let state = app.publisher.redacted(state)?;
     let mut response = ([(header::CONTENT_TYPE, "application/json")], state.to_json()).into_response();
     // The owner is not part of the state, which viewers see; the edge has to know it.
     let owner = owner.filter(|_| tells_owner).map(|owner| utf8_percent_encode(&owner, &IN_HEADER).to_string());

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use publisher::{ProgressSource, PublishError, Publisher};
+use publisher::{PublishError, Publisher};
 use tokio::{
     net::TcpListener,
     sync::watch,
@@ -23,6 +23,7 @@ use crate::{
     issuer::IssuerError,
     jobs::{self, Queue},
     metrics::Counters,
+    redact::redact,
     routes,
     upload::Slots,
 };
@@ -60,14 +61,10 @@ impl App {
     /// Tells readers that a batch was re-opened, and waits until Redis holds it: the end that it held before would stop
     /// whoever opens a stream now. While Redis is away nobody waits for long; it is published when Redis is back.
     pub(crate) async fn announce_reopened(&self, batch: &BatchId) {
+        // Also for the time-out, which drops what tries it now.
         self.publisher.notify(batch);
-        let told = async {
-            match self.db.changes(batch, None).await {
-                Ok(Some(changes)) => self.publisher.publish(changes).await.is_ok(),
-                Ok(None) | Err(_) => false,
-            }
-        };
-        if !tokio::time::timeout(REOPENED_WITHIN, told).await.unwrap_or(false) {
+        let told = tokio::time::timeout(REOPENED_WITHIN, self.publisher.publish_latest(batch));
+        if !matches!(told.await, Ok(Ok(_))) {
             tracing::warn!(%batch, "it was re-opened, and redis does not hold it yet");
         }
     }
@@ -119,13 +116,16 @@ impl Service {
         let db = Db::open(&config.database_url).await?;
         let files = Files::open(&config.photo_dir).map_err(ServiceError::Files)?;
         let waiting = db.recover(now_ms()).await?;
-        let publisher = Publisher::builder(&config.redis_url)
+        let mut builder = Publisher::builder(&config.redis_url)
             .source(db.clone())
             .key_prefix(&config.key_prefix)
             .state_ttl(config.state_ttl)
-            .coalesce(config.coalesce)
-            .connect()
-            .await?;
+            .coalesce(config.coalesce);
+        if !config.redact.is_empty() {
+            let fields = config.redact.clone();
+            builder = builder.redact(move |photo| redact(&fields, photo));
+        }
+        let publisher = builder.connect().await?;
         publisher.resync().await?;
         let listener = TcpListener::bind(config.listen).await.map_err(ServiceError::Listen)?;
         let address = listener.local_addr().map_err(ServiceError::Listen)?;

@@ -2,9 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::runtime::Handle;
+use wire::{Head, Photo};
+
 use crate::{
     ProgressSource, PublishError, Publisher,
     link::{Link, Timeouts},
+    policy::Policy,
     publisher::Settings,
     source::DynSource,
     store::Store,
@@ -25,9 +29,10 @@ pub struct PublisherBuilder {
     redis_url: String,
     source: Option<Arc<dyn DynSource>>,
     key_prefix: String,
-    state_ttl: Duration,
+    policy: Policy,
     coalesce: Duration,
     timeouts: Timeouts,
+    runtime: Option<Handle>,
 }
 
 impl PublisherBuilder {
@@ -36,9 +41,10 @@ impl PublisherBuilder {
             redis_url: redis_url.to_owned(),
             source: None,
             key_prefix: String::new(),
-            state_ttl: DEFAULT_STATE_TTL,
+            policy: Policy::new(DEFAULT_STATE_TTL),
             coalesce: DEFAULT_COALESCE,
             timeouts: Timeouts { connection: DEFAULT_CONNECTION_TIMEOUT, response: DEFAULT_RESPONSE_TIMEOUT },
+            runtime: None,
         }
     }
 
@@ -57,7 +63,52 @@ impl PublisherBuilder {
 
     /// How long Redis remembers a batch after its last update; at least 1 s, default [`DEFAULT_STATE_TTL`].
     pub fn state_ttl(mut self, ttl: Duration) -> Self {
-        self.state_ttl = ttl;
+        self.policy.ttl = ttl;
+        self
+    }
+
+    /// How long Redis remembers this batch after this update, where it is not [`PublisherBuilder::state_ttl`]: asked at
+    /// each write, answered in whole seconds of at least 1; `None` is the time of all others. After a loss of Redis, and
+    /// by [`Publisher::resync`], ended batches are looked for as far back as `state_ttl`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use batchcast_publisher::Publisher;
+    ///
+    /// // An ended batch is kept for an hour, an open one for a week.
+    /// let builder = Publisher::builder("redis://localhost:6379")
+    ///     .state_ttl(Duration::from_secs(7 * 24 * 60 * 60))
+    ///     .state_ttl_by(|head| head.status.is_terminal().then_some(Duration::from_secs(60 * 60)));
+    /// ```
+    pub fn state_ttl_by(mut self, ttl: impl Fn(&Head) -> Option<Duration> + Send + Sync + 'static) -> Self {
+        self.policy.ttl_by = Some(Arc::new(ttl));
+        self
+    }
+
+    /// What must not leave this process: called with each photo before it is published, filled or announced. Its
+    /// `result` and `error` may be changed or taken away; what else it does to the photo is undone. An application that
+    /// answers the edge as its origin passes its states through [`Publisher::redacted`].
+    ///
+    /// ```
+    /// use batchcast_publisher::{Json, Publisher};
+    ///
+    /// let builder = Publisher::builder("redis://localhost:6379").redact(|photo| {
+    ///     let Some(result) = &photo.result else { return };
+    ///     let mut fields: serde_json::Value = serde_json::from_str(result.as_str()).unwrap_or_default();
+    ///     if let Some(fields) = fields.as_object_mut() {
+    ///         fields.remove("serialNumber");
+    ///     }
+    ///     photo.result = Json::new(&fields).ok();
+    /// });
+    /// ```
+    pub fn redact(mut self, redact: impl Fn(&mut Photo) + Send + Sync + 'static) -> Self {
+        self.policy.redact = Some(Arc::new(redact));
+        self
+    }
+
+    /// Where the background task runs; default the runtime in which [`PublisherBuilder::connect`] is awaited.
+    pub fn runtime(mut self, runtime: Handle) -> Self {
+        self.runtime = Some(runtime);
         self
     }
 
@@ -79,7 +130,7 @@ impl PublisherBuilder {
         self
     }
 
-    /// Checks the settings and starts the background task on the current tokio runtime. It does **not** wait for Redis:
+    /// Checks the settings and starts the background task on a tokio runtime of any flavour. It does **not** wait for Redis:
     /// a worker must start also while Redis is away. Trouble with the connection shows in the errors of what is
     /// awaited, in [`Publisher::metrics`] and in the log.
     ///
@@ -90,12 +141,16 @@ impl PublisherBuilder {
         if let Some(problem) = wire::keys::prefix_problem(&self.key_prefix) {
             return wrong("KEY_PREFIX", problem);
         }
-        if self.state_ttl < Duration::from_secs(1) {
+        if self.policy.ttl < Duration::from_secs(1) {
             return wrong("STATE_TTL_SECS", "at least 1");
         }
+        let Some(runtime) = self.runtime.or_else(|| Handle::try_current().ok()) else {
+            return wrong("runtime", "await `connect` in a tokio runtime, or give one: `.runtime(handle)`");
+        };
+        let settings = Settings { state_ttl: self.policy.ttl, coalesce: self.coalesce };
         let link = Link::new(&self.redis_url, self.timeouts)?;
-        let store = Store::new(link, self.key_prefix, self.state_ttl.as_secs());
-        Ok(Publisher::start(store, self.source, Settings { state_ttl: self.state_ttl, coalesce: self.coalesce }))
+        let store = Store::new(link, self.key_prefix, self.policy);
+        Ok(Publisher::start(store, self.source, settings, &runtime))
     }
 }
 
@@ -104,7 +159,7 @@ impl std::fmt::Debug for PublisherBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PublisherBuilder")
             .field("key_prefix", &self.key_prefix)
-            .field("state_ttl", &self.state_ttl)
+            .field("state_ttl", &self.policy.ttl)
             .field("coalesce", &self.coalesce)
             .finish_non_exhaustive()
     }

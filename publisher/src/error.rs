@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use wire::StateError;
+use wire::{BatchId, StateError};
 
 use crate::SourceError;
 
@@ -56,6 +56,9 @@ pub enum PublishError {
     /// The application's database took too long. Ask it again later.
     #[error("the source did not answer within {0:?}")]
     SourceTimeout(Duration),
+    /// The source does not know the batch.
+    #[error("the source does not know the batch {0}")]
+    Unknown(BatchId),
     /// This needs a [`crate::ProgressSource`], and the publisher has none.
     #[error("no source was given: Publisher::builder(url).source(database)")]
     NoSource,

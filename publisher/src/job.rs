@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use wire::{Changes, Position, script::Reply};
+use wire::{BatchId, Changes, Position, script::Reply};
 
 use crate::{
     PublishError,
@@ -55,21 +55,22 @@ async fn attempt(source: &dyn DynSource, store: &Store, job: &Job) -> Result<Att
 }
 
 async fn read(source: &dyn DynSource, job: &Job) -> Result<Option<Changes>, PublishError> {
-    let changes = read_since(source, job, job.since).await?;
+    let changes = read_since(source, &job.batch, job.since).await?;
     // Photos counted from another epoch would be merged into the wrong state.
     let mixed = |c: &Changes| c.since.is_some_and(|since| since.epoch() != c.head.position.epoch());
     if changes.as_ref().is_some_and(mixed) {
-        return read_since(source, job, None).await;
+        return read_since(source, &job.batch, None).await;
     }
     Ok(changes)
 }
 
-async fn read_since(
+/// Asks the source, and not for ever.
+pub(crate) async fn read_since(
     source: &dyn DynSource,
-    job: &Job,
+    batch: &BatchId,
     since: Option<Position>,
 ) -> Result<Option<Changes>, PublishError> {
-    match tokio::time::timeout(SOURCE_TIMEOUT, source.changes(&job.batch, since)).await {
+    match tokio::time::timeout(SOURCE_TIMEOUT, source.changes(batch, since)).await {
         Ok(read) => read.map_err(PublishError::Source),
         Err(_) => Err(PublishError::SourceTimeout(SOURCE_TIMEOUT)),
     }

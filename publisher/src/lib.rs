@@ -46,10 +46,12 @@
 
 mod backoff;
 mod builder;
+mod edit;
 mod error;
 mod job;
 mod link;
 mod metrics;
+mod policy;
 mod publisher;
 mod source;
 mod store;
@@ -64,6 +66,7 @@ pub mod schedule;
 pub use builder::{
     DEFAULT_COALESCE, DEFAULT_CONNECTION_TIMEOUT, DEFAULT_RESPONSE_TIMEOUT, DEFAULT_STATE_TTL, PublisherBuilder,
 };
+pub use edit::EditError;
 pub use error::PublishError;
 pub use metrics::{LAG_BUCKETS_MS, Lag, Metrics, names as metric_names};
 pub use publisher::{Cached, Published, Publisher};

@@ -6,11 +6,11 @@ use std::{
 };
 
 use futures::Stream;
-use tokio::task::JoinHandle;
-use wire::{BatchId, BatchState, Changes, script::Reply};
+use tokio::{runtime::Handle, task::JoinHandle};
+use wire::{BatchId, BatchState, Changes, StateError, Stored, script::Reply};
 
 use crate::{
-    Metrics, PublishError, PublisherBuilder,
+    EditError, Metrics, PublishError, PublisherBuilder, edit, job,
     metrics::{self, Counters, Ended},
     schedule::Mark,
     source::DynSource,
@@ -79,7 +79,12 @@ impl Publisher {
         PublisherBuilder::new(redis_url)
     }
 
-    pub(crate) fn start(store: Store, source: Option<Arc<dyn DynSource>>, settings: Settings) -> Self {
+    pub(crate) fn start(
+        store: Store,
+        source: Option<Arc<dyn DynSource>>,
+        settings: Settings,
+        runtime: &Handle,
+    ) -> Self {
         metrics::describe();
         let (store, counters, inbox) = (Arc::new(store), Arc::default(), Arc::default());
         let task = source.as_ref().map(|source| {
@@ -90,7 +95,7 @@ impl Publisher {
                 inbox: Arc::clone(&inbox),
                 state_ttl: settings.state_ttl,
             };
-            tokio::spawn(task::run(parts, settings.coalesce))
+            runtime.spawn(task::run(parts, settings.coalesce))
         });
         let inner = Inner { store, source, counters, inbox, state_ttl: settings.state_ttl, task: Mutex::new(task) };
         Self { inner: Arc::new(inner) }
@@ -126,10 +131,76 @@ impl Publisher {
         if done.reply != Reply::NeedsFull {
             return published(done.reply);
         }
-        let source = self.inner.source.as_ref().ok_or(PublishError::NeedsFull)?;
-        let whole = source.changes(changes.batch_id(), None).await.map_err(PublishError::Source)?;
-        let whole = whole.ok_or(PublishError::NeedsFull)?;
+        if self.inner.source.is_none() {
+            return Err(PublishError::NeedsFull);
+        }
+        self.publish_whole(changes.batch_id(), at).await
+    }
+
+    /// Publishes what the source has of the batch and waits until Redis holds it: before an answer after which a page
+    /// opens its stream, where the end that Redis held before would stop it. So after a batch was opened again. Where it
+    /// fails the batch stays due, and the background task goes on trying.
+    ///
+    /// # Errors
+    /// [`PublishError::NoSource`], [`PublishError::Unknown`], or why it was not published yet.
+    pub async fn publish_latest(&self, batch: &BatchId) -> Result<Published, PublishError> {
+        let at = now_ms();
+        let published = self.publish_whole(batch, at).await;
+        if published.is_err() {
+            self.mark(batch, Mark { at, urgent: true, verify: true });
+        }
+        published
+    }
+
+    async fn publish_whole(&self, batch: &BatchId, at: u64) -> Result<Published, PublishError> {
+        let source = self.inner.source.as_ref().ok_or(PublishError::NoSource)?;
+        let whole = job::read_since(&**source, batch, None).await?;
+        let whole = whole.ok_or_else(|| PublishError::Unknown(batch.clone()))?;
         published(self.update(&whole, at).await?.reply)
+    }
+
+    /// Opens an ended batch again that lives in Redis alone: what has failed, or had not ended, is queued in a new
+    /// epoch, what is done stays. Returns the state that Redis now holds.
+    ///
+    /// # Errors
+    /// [`EditError::Source`] where there is a source: the batch is opened again in its database.
+    pub async fn reopen(&self, batch: &BatchId) -> Result<BatchState, EditError> {
+        self.edit(batch, edit::reopened).await
+    }
+
+    /// Ends an open batch that lives in Redis alone, as cancelled. Its photos stay as they are. Returns the state that
+    /// Redis now holds. With a source it is cancelled there, and told by [`Publisher::notify_final`].
+    ///
+    /// # Errors
+    /// [`EditError::Source`] where there is a source.
+    pub async fn cancel(&self, batch: &BatchId) -> Result<BatchState, EditError> {
+        self.edit(batch, edit::cancelled).await
+    }
+
+    async fn edit(
+        &self,
+        batch: &BatchId,
+        edit: fn(&BatchState, u64) -> Result<BatchState, EditError>,
+    ) -> Result<BatchState, EditError> {
+        if self.inner.source.is_some() {
+            return Err(EditError::Source);
+        }
+        let stored = self.inner.store.read(batch).await?.ok_or(EditError::Unknown)?;
+        let edited = edit(whole(&stored)?, now_ms())?;
+        match self.publish(Changes::full(&edited, None)).await {
+            Ok(Published::Stale) | Err(PublishError::Finished) => Err(EditError::Overtaken),
+            Ok(_) => Ok(edited),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The state as it may leave the process, after [`PublisherBuilder::redact`]: what an application answers as the
+    /// edge's origin, or to anyone else.
+    ///
+    /// # Errors
+    /// When what `redact` made of it breaks a rule.
+    pub fn redacted(&self, state: BatchState) -> Result<BatchState, StateError> {
+        self.inner.store.policy().redacted_state(state)
     }
 
     async fn update(&self, changes: &Changes, at: u64) -> Result<Done, PublishError> {
@@ -241,6 +312,11 @@ impl Drop for Inner {
             task.abort();
         }
     }
+}
+
+/// What could not be read would be lost with the next whole state.
+fn whole(stored: &Stored) -> Result<&BatchState, EditError> {
+    if stored.unreadable > 0 { Err(EditError::Unreadable(stored.unreadable)) } else { Ok(&stored.state) }
 }
 
 fn published(reply: Reply) -> Result<Published, PublishError> {

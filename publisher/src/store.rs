@@ -8,13 +8,13 @@ use wire::{
     script::{self, Reply, Settings, UPDATE_LUA},
 };
 
-use crate::{PublishError, link::Link};
+use crate::{PublishError, link::Link, policy::Policy};
 
 pub(crate) struct Store {
     link: Link,
     script: Script,
     prefix: String,
-    ttl_secs: u64,
+    policy: Policy,
 }
 
 /// What the script did, and whether it overwrote something that was not a batch.
@@ -25,8 +25,12 @@ pub(crate) struct Done {
 }
 
 impl Store {
-    pub(crate) fn new(link: Link, prefix: String, ttl_secs: u64) -> Self {
-        Self { link, script: Script::new(UPDATE_LUA), prefix, ttl_secs }
+    pub(crate) fn new(link: Link, prefix: String, policy: Policy) -> Self {
+        Self { link, script: Script::new(UPDATE_LUA), prefix, policy }
+    }
+
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     pub(crate) fn link(&self) -> &Link {
@@ -35,16 +39,19 @@ impl Store {
 
     /// Writes and announces. `at`: the earliest commit covered, in milliseconds since the Unix epoch.
     pub(crate) async fn update(&self, changes: &Changes, at: u64) -> Result<Done, PublishError> {
-        self.call(script::update(self.settings(self.ttl_secs), changes, at)?).await
+        let changes = self.policy.redacted(changes);
+        self.call(script::update(self.settings(self.policy.ttl_secs(&changes.head)), &changes, at)?).await
     }
 
     /// Stores without announcing, only where nothing is stored.
     pub(crate) async fn fill(&self, state: &BatchState, ttl_secs: u64) -> Result<Done, PublishError> {
-        self.call(script::fill(self.settings(ttl_secs), &Changes::full(state, None))?).await
+        let mut changes = Changes::full(state, None);
+        self.policy.redact(&mut changes.photos);
+        self.call(script::fill(self.settings(ttl_secs), &changes)?).await
     }
 
     pub(crate) async fn invalidate(&self, batch: &BatchId) -> Result<Done, PublishError> {
-        self.call(script::invalidate(self.settings(self.ttl_secs), batch)).await
+        self.call(script::invalidate(self.settings(self.policy.ttl.as_secs()), batch)).await
     }
 
     /// What Redis holds. A value of another type than a hash (an older design kept a string) counts as nothing.

@@ -246,11 +246,23 @@ async fn reopen_raises_the_epoch_of_what_redis_holds_and_keeps_the_owner() {
     let (code, _, stderr) = batchcast(&server, &["reopen", "a"]).await;
     assert!(code == Some(1) && stderr.contains("has not ended"), "{stderr}");
     let (code, _, stderr) = batchcast(&server, &["reopen", "nobody"]).await;
-    assert!(code == Some(1) && stderr.contains("does not hold nobody"), "{stderr}");
+    assert!(code == Some(1) && stderr.contains("nobody was left as it is: redis does not hold"), "{stderr}");
     publish(&publisher, &state("b", "7-3", "PARTIAL", [1, 1, 2])).await;
     server.run::<()>(&["HSET", "batch:progress:b", "photo:x", "no photo"]).await.unwrap();
     let (code, _, stderr) = batchcast(&server, &["reopen", "b"]).await;
     assert!(code == Some(1) && stderr.contains("can't be read"), "{stderr}");
+}
+
+#[tokio::test]
+async fn cancel_ends_what_is_open_and_leaves_what_has_ended() {
+    let (server, publisher) = start().await;
+    publish(&publisher, &state("a", "7-3", "PROCESSING", [1, 1, 3])).await;
+    let (code, stdout, stderr) = batchcast(&server, &["cancel", "a"]).await;
+    assert_eq!((code, stdout.as_str(), stderr.as_str()), (Some(0), "a 7-4 cancelled\n", ""));
+    let cancelled = publisher.cached(&batch("a")).await.unwrap().unwrap();
+    assert_eq!((cancelled.head().status, cancelled.head().counts.queued), (BatchStatus::Cancelled, 1));
+    let (code, _, stderr) = batchcast(&server, &["cancel", "a"]).await;
+    assert!(code == Some(1) && stderr.contains("has ended already"), "{stderr}");
 }
 
 #[tokio::test]
@@ -283,7 +295,7 @@ async fn every_verb_explains_itself() {
     let (server, _publisher) = start().await;
     let (code, overview, _) = batchcast(&server, &["--help"]).await;
     assert_eq!(code, Some(0));
-    for verb in ["watch", "status", "publish", "invalidate", "reopen", "doctor", "smoke", "token"] {
+    for verb in ["watch", "status", "publish", "invalidate", "reopen", "cancel", "doctor", "smoke", "token"] {
         assert!(overview.contains(&format!("  {verb} ")), "{overview}");
         let (code, help, _) = batchcast(&server, &[verb, "--help"]).await;
         assert!(code == Some(0) && help.contains("Usage: batchcast"), "{help}");

@@ -5,6 +5,7 @@
 mod faults;
 mod notify;
 mod other_languages;
+mod policy;
 mod replies;
 mod rights;
 mod source;

@@ -11,6 +11,7 @@ mod photos;
 mod renewal;
 mod rights;
 mod secrets;
+mod shown;
 mod tickets;
 mod tokens;
 
@@ -18,8 +19,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use publisher::token::{Batches, Claims, Grant};
+use reqwest::multipart::{Form, Part};
 use reqwest::{Client, Method, RequestBuilder, Response};
-use serde_json::Value;
+use serde_json::{Value, json};
 use stack::{Builder, Stack, lasting};
 
 /// A system that lets nobody in without a token.
@@ -56,4 +58,24 @@ async fn ticket(stack: &Stack, batch: &str, token: &str) -> Result<String> {
     assert_eq!(answer.status(), 201);
     let answer: Value = answer.json().await?;
     answer["ticket"].as_str().map(str::to_owned).context("no ticket")
+}
+
+/// Declares photos of these names as the user of `token`; the ids of the batch and of its photos.
+async fn declare(stack: &Stack, token: &str, names: &[&str]) -> Result<(String, Vec<String>)> {
+    let photos: Vec<Value> = names.iter().map(|name| json!({"name": name, "size": 10})).collect();
+    let post = Client::new().post(format!("{}/api/batches", stack.edge.url())).bearer_auth(token);
+    let made = post.json(&json!({"projectId": "p", "photos": photos})).send().await?.error_for_status()?;
+    let made: Value = made.json().await?;
+    let ids = made["photoIds"].as_array().context("no ids")?.iter().filter_map(|id| Some(id.as_str()?.to_owned()));
+    Ok((made["batchId"].as_str().context("no id")?.to_owned(), ids.collect()))
+}
+
+async fn upload(stack: &Stack, token: &str, batch: &str, photo: &str, name: &str, bytes: Vec<u8>) -> Result<Response> {
+    let form = Form::new()
+        .text("projectId", "p")
+        .text("batchId", batch.to_owned())
+        .text("photoId", photo.to_owned())
+        .part("file", Part::bytes(bytes).file_name(name.to_owned()));
+    let post = Client::new().post(format!("{}/api/photos/upload", stack.edge.url())).bearer_auth(token);
+    Ok(post.multipart(form).send().await?)
 }

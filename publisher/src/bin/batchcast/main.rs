@@ -73,7 +73,12 @@ enum Verb {
     /// are. The epoch becomes the present time in milliseconds (or the former one and one, if that is later), the
     /// version rises by one, the owner stays. The next update has to build on that position, which is printed. Nobody
     /// else may publish the batch meanwhile.
-    Reopen(edit::Reopen),
+    Reopen(edit::Edit),
+    /// End an open batch as cancelled, from what Redis holds of it
+    ///
+    /// Only for applications whose truth is what they publish: where a database has the batch, cancel it there. Photos
+    /// stay as they are. The version rises by one; the new position is printed.
+    Cancel(edit::Edit),
     /// Check each setting, and that the parts reach each other
     ///
     /// Reads the settings of all parts from the environment, under the names that the parts themselves use (`set -a; .
@@ -142,7 +147,8 @@ async fn run(arguments: Arguments, bars: MultiProgress) -> Result<u8, Failure> {
         }
         Verb::Publish(order) => edit::publish(builder(), &order).await,
         Verb::Invalidate(order) => edit::invalidate(&builder().connect().await?, &order).await,
-        Verb::Reopen(order) => edit::reopen(builder(), &redis_url, &key_prefix, &order).await,
+        Verb::Reopen(order) => edit::reopen(builder(), &order).await,
+        Verb::Cancel(order) => edit::cancel(builder(), &order).await,
         Verb::Doctor(order) => Box::pin(doctor::run(redis_url, key_prefix, order)).await,
         Verb::Smoke(order) => Box::pin(smoke::run(&order)).await,
         Verb::Token(order) => {

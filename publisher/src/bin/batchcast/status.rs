@@ -172,7 +172,7 @@ async fn read(redis: &mut Redis, batches: &[BatchId]) -> Result<Vec<Row>, RedisF
             Ok(value) => redis::from_redis_value::<Option<Vec<u8>>>(value.clone()).unwrap_or_default(),
             // Something else than a hash stands there.
             Err(error) if error.code() == Some("WRONGTYPE") => Some(Vec::new()),
-            Err(error) => return Err(RedisFailure::Redis(error.clone())),
+            Err(error) => return Err(error.clone().into()),
         };
         // -1: it has none, -2: it is gone. Without the right to ask, none is shown.
         let ttl = ttl.as_ref().ok().and_then(|value| redis::from_redis_value::<i64>(value.clone()).ok());

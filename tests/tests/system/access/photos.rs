@@ -7,7 +7,7 @@ use stack::{Stack, Viewer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::{closed, refusal};
+use super::{closed, declare, refusal, upload};
 
 /// A PNG's signature and first chunk, which announces this size, and the beginning of its pixels.
 fn png_of(side: u32) -> Vec<u8> {
@@ -27,15 +27,6 @@ fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
 }
 
-async fn declare(stack: &Stack, token: &str, names: &[&str]) -> Result<(String, Vec<String>)> {
-    let photos: Vec<Value> = names.iter().map(|name| json!({"name": name, "size": 10})).collect();
-    let post = Client::new().post(format!("{}/api/batches", stack.edge.url())).bearer_auth(token);
-    let made = post.json(&json!({"projectId": "p", "photos": photos})).send().await?.error_for_status()?;
-    let made: Value = made.json().await?;
-    let ids = made["photoIds"].as_array().context("no ids")?.iter().filter_map(|id| Some(id.as_str()?.to_owned()));
-    Ok((made["batchId"].as_str().context("no id")?.to_owned(), ids.collect()))
-}
-
 #[tokio::test]
 async fn bombs_archives_and_nothing_at_all_fail_alone_and_cost_little() -> Result<()> {
     let stack = closed().start().await?;
@@ -48,13 +39,8 @@ async fn bombs_archives_and_nothing_at_all_fail_alone_and_cost_little() -> Resul
     let (batch, ids) = declare(&stack, &token, &files.each_ref().map(|(name, ..)| *name)).await?;
     let before = stack.photo_worker.resident_bytes()?;
     for ((name, bytes, _), id) in files.iter().zip(&ids) {
-        let form = reqwest::multipart::Form::new()
-            .text("projectId", "p")
-            .text("batchId", batch.clone())
-            .text("photoId", id.clone())
-            .part("file", reqwest::multipart::Part::bytes(bytes.clone()).file_name(*name));
-        let upload = Client::new().post(format!("{}/api/photos/upload", stack.edge.url())).bearer_auth(&token);
-        assert_eq!(upload.multipart(form).send().await?.status(), StatusCode::ACCEPTED, "{name}");
+        let uploaded = upload(&stack, &token, &batch, id, name, bytes.clone()).await?;
+        assert_eq!(uploaded.status(), StatusCode::ACCEPTED, "{name}");
     }
     let mut viewer = Viewer::open_with(Viewer::request(&stack.stream_url(&batch)).bearer_auth(&token)).await?;
     let end = viewer.rest().await?;
