@@ -1,10 +1,11 @@
-//! One JSON line for what an operator wants to know: rooms, upstreams, the origin, refusals. Reads only at debug.
+//! One JSON line for what an operator wants to know: rooms, upstreams, the origin, refusals, updates
+//! whose trace is recorded. Reads, and the other traced updates, only at debug.
 
 use std::cell::Cell;
 
 use hub::{Answer, Millis};
 use serde_json::{Value, json};
-use wire::BatchId;
+use wire::{BatchId, Position, TraceParent};
 
 use crate::{clock::now, limit::Action, redis::RedisError, settings::Level};
 
@@ -82,6 +83,22 @@ pub(crate) fn refused(batch: &BatchId, words: &str) {
 
 pub(crate) fn origin_asked(batch: &BatchId, known: bool) {
     write(Level::Info, json!({"event": "origin asked", "batch": batch, "known": known}));
+}
+
+/// A traced update was shown: worth a line for whoever records its trace.
+pub(crate) fn traced(
+    batch: &BatchId,
+    trace: &TraceParent,
+    position: Position,
+    viewers: usize,
+    latency: Option<Millis>,
+) {
+    let level = if trace.is_sampled() { Level::Info } else { Level::Debug };
+    let (event, trace) = ("update shown", trace.trace_id());
+    write(
+        level,
+        json!({"event": event, "batch": batch, "trace_id": trace, "position": position, "viewers": viewers, "latency_ms": latency}),
+    );
 }
 
 pub(crate) fn read(batch: &BatchId, answer: &Answer) {

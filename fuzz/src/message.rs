@@ -74,7 +74,7 @@ fn announcement(news: &Announcement) {
     news.head.check().expect("what was let in keeps the rules");
     assert!(news.from <= news.head.position.version());
     let Some(changes) = news.clone().into_changes() else { return assert_eq!(news.photos, None) };
-    let written = message::changes(&changes, news.at);
+    let written = message::changes(&changes, news.cause);
     let Message::Changes(read) = Message::parse(written.as_bytes()) else { panic!("not understood: {written}") };
     // Written again, it may be too large for a message: then it is a nudge.
     let photos = read.photos.as_ref().and(news.photos.clone());

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use wire::{Position, Stored};
+use wire::{Position, Stored, TraceParent};
 
 use crate::Millis;
 
@@ -87,6 +87,17 @@ pub enum Output {
         to: Vec<ViewerId>,
         /// Whole events.
         bytes: Rc<str>,
+    },
+    /// Tell the log that a traced update has been shown.
+    Traced {
+        /// The trace of the earliest update that was shown.
+        trace: TraceParent,
+        /// What was shown.
+        position: Position,
+        /// To how many viewers.
+        viewers: usize,
+        /// From the earliest commit until now; `None`: the update does not tell when that was.
+        latency: Option<Millis>,
     },
     /// End a viewer's stream once what was written has left.
     Close(ViewerId),

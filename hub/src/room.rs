@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use wire::{BatchState, Message, Position, Replica, Stored, message::Announcement, replica::Received};
+use wire::{
+    BatchState, Cause, Message, Position, Replica, Stored, TraceParent, message::Announcement, replica::Received,
+};
 
 use crate::{
     Config, Counters, Millis,
@@ -70,6 +72,8 @@ pub struct Room {
     rested_at: Millis,
     /// The earliest commit that no sweep has covered.
     pending_at: Option<u64>,
+    /// The trace of the earliest update, of those that have one, that no sweep has covered.
+    pending_trace: Option<TraceParent>,
     /// The batch was invalidated: its next state is shown whole.
     show_everything: bool,
     empty_since: Option<Millis>,
@@ -106,6 +110,7 @@ impl Room {
             measuring: false,
             rested_at: 0,
             pending_at: None,
+            pending_trace: None,
             show_everything: false,
             empty_since: Some(now),
             counters: Counters::default(),
@@ -334,17 +339,21 @@ impl Turn<'_> {
             }
             Message::Changes(_) => {}
         }
-        let at = match &message {
-            Message::Changes(Announcement { at, .. }) if *at > 0 => Some(*at),
-            _ => None,
+        let cause = match &message {
+            Message::Changes(Announcement { cause, .. }) => *cause,
+            _ => Cause::default(),
         };
         let received = self.room.replica.receive(message);
         self.room.counters.received(received);
+        if received != Received::Dropped {
+            // Also of one that only leads to a read: that shows it, or what came after it.
+            self.room.pending_trace = self.room.pending_trace.or(cause.trace);
+        }
         match received {
             Received::Applied => {
                 // Who published it has just stored it, and it continues what is here.
                 self.in_step();
-                self.changed(at);
+                self.changed((cause.at > 0).then_some(cause.at));
             }
             Received::Gap | Received::Reread => {
                 let known = self.room.pace.is_due();
@@ -513,8 +522,19 @@ impl Turn<'_> {
         (self.room.swept_at, self.room.sweep_at) = (self.moment.now, None);
         self.room.spend();
         self.room.measuring = self.room.audience.len() >= MANY_VIEWERS;
-        let at = self.room.pending_at.take();
+        let (at, trace) = (self.room.pending_at.take(), self.room.pending_trace.take());
+        let shown_from = self.out.len();
         self.show(None, at);
+        self.trace(trace, at, shown_from);
+    }
+
+    /// What was shown since there were `shown_from` outputs belongs to this trace.
+    fn trace(&mut self, trace: Option<TraceParent>, at: Option<u64>, shown_from: usize) {
+        let (Some(trace), Some(position)) = (trace, self.room.replica.position()) else { return };
+        let written = |output: &Output| if let Output::Write { to, .. } = output { to.len() } else { 0 };
+        let viewers = self.out[shown_from..].iter().map(written).sum();
+        let latency = at.map(|at| self.moment.now.saturating_sub(at));
+        self.out.push(Output::Traced { trace, position, viewers, latency });
     }
 
     /// Shows viewers (one, or all) what they are missing. What was invalidated is shown to nobody any more, nor is an end

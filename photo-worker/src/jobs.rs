@@ -13,9 +13,10 @@ use wire::PhotoId;
 
 use crate::{
     analysis::{AnalysisError, Findings, analyse},
-    db::{DbError, Stepped},
+    db::{Begun, DbError, Stepped},
     metrics::count,
     service::{App, now_ms},
+    trace,
 };
 
 /// Photos that wait for a worker. The rows are the truth; this only names them, and is filled from them at start.
@@ -75,6 +76,13 @@ async fn work(app: Arc<App>, mut stop: watch::Receiver<bool>) {
 
 async fn process(app: &Arc<App>, photo: &PhotoId) -> Result<(), DbError> {
     let Some(begun) = app.db.begin(photo, now_ms()).await? else { return Ok(()) };
+    match begun.trace {
+        Some(trace) => trace::within(trace, finish(app, photo, begun)).await,
+        None => finish(app, photo, begun).await,
+    }
+}
+
+async fn finish(app: &Arc<App>, photo: &PhotoId, begun: Begun) -> Result<(), DbError> {
     app.announce(&begun.stepped);
     let outcome = look_at(app, photo, begun.name).await;
     let outcome = outcome.and_then(|findings| serde_json::to_string(&findings).map_err(|e| e.to_string()));
@@ -82,6 +90,7 @@ async fn process(app: &Arc<App>, photo: &PhotoId) -> Result<(), DbError> {
     let Some(stepped) = stepped else { return Ok(()) };
     count(if outcome.is_ok() { &app.counters.completed } else { &app.counters.failed });
     app.announce(&stepped);
+    tracing::debug!(%photo, batch = %stepped.batch, completed = outcome.is_ok(), "a photo was worked on");
     Ok(())
 }
 

@@ -24,6 +24,7 @@ mod redact;
 mod routes;
 mod service;
 mod sharpness;
+mod trace;
 mod upload;
 
 pub use config::{Config, ConfigError};

@@ -26,7 +26,7 @@ use crate::{
     names::stream_url,
     problem::AppError,
     service::{App, now_ms},
-    upload,
+    trace, upload,
 };
 
 mod create;
@@ -54,6 +54,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .fallback(|| async { AppError::NoRoute })
         .method_not_allowed_fallback(|| async { AppError::Method })
         .layer(middleware::from_fn(no_store))
+        .layer(middleware::from_fn(trace::follow))
         .with_state(app)
 }
 

@@ -24,7 +24,7 @@ use crate::{
     jobs::{self, Queue},
     metrics::Counters,
     redact::redact,
-    routes,
+    routes, trace,
     upload::Slots,
 };
 
@@ -51,10 +51,11 @@ pub(crate) struct App {
 impl App {
     /// Tells readers of a commit.
     pub(crate) fn announce(&self, stepped: &Stepped) {
+        let publisher = self.publisher.traced(trace::current());
         if stepped.ended {
-            self.publisher.notify_final(&stepped.batch);
+            publisher.notify_final(&stepped.batch);
         } else {
-            self.publisher.notify(&stepped.batch);
+            publisher.notify(&stepped.batch);
         }
     }
 
@@ -62,8 +63,9 @@ impl App {
     /// whoever opens a stream now. While Redis is away nobody waits for long; it is published when Redis is back.
     pub(crate) async fn announce_reopened(&self, batch: &BatchId) {
         // Also for the time-out, which drops what tries it now.
-        self.publisher.notify(batch);
-        let told = tokio::time::timeout(REOPENED_WITHIN, self.publisher.publish_latest(batch));
+        let publisher = self.publisher.traced(trace::current());
+        publisher.notify(batch);
+        let told = tokio::time::timeout(REOPENED_WITHIN, publisher.publish_latest(batch));
         if !matches!(told.await, Ok(Ok(_))) {
             tracing::warn!(%batch, "it was re-opened, and redis does not hold it yet");
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use wire::{BatchId, Changes, Position, script::Reply};
+use wire::{BatchId, Changes, Position, TraceParent, script::Reply};
 
 use crate::{
     PublishError,
@@ -28,13 +28,29 @@ pub(crate) async fn run(source: &dyn DynSource, store: &Store, counters: &Counte
         Err(error) => tracing::warn!(batch = %job.batch, %error, "an update was not published"),
     }
     match ended {
-        Ended::Applied => counters.lag(now_ms().saturating_sub(job.mark.at)),
+        Ended::Applied => {
+            let lag = now_ms().saturating_sub(job.mark.cause.at);
+            counters.lag(lag);
+            if let Some(trace) = job.mark.cause.trace {
+                log(job, trace, lag);
+            }
+        }
         Ended::Finished => {
             tracing::warn!(batch = %job.batch, "the batch has ended in this epoch; its update was dropped");
         }
         _ => {}
     }
     outcome
+}
+
+/// Worth a line for whoever records the trace.
+fn log(job: &Job, trace: TraceParent, lag_ms: u64) {
+    let (batch, trace_id, words) = (&job.batch, trace.trace_id(), "a traced update was published");
+    if trace.is_sampled() {
+        tracing::info!(%batch, trace_id, lag_ms, "{words}");
+    } else {
+        tracing::debug!(%batch, trace_id, lag_ms, "{words}");
+    }
 }
 
 /// What a job came to.
@@ -50,7 +66,7 @@ async fn attempt(source: &dyn DynSource, store: &Store, job: &Job) -> Result<Att
     if job.since == Some(position) && !job.mark.verify {
         return Ok(Attempt::Unchanged);
     }
-    let done = store.update(&changes, job.mark.at).await?;
+    let done = store.update(&changes, job.mark.cause).await?;
     Ok(Attempt::Sent { done, position, ended })
 }
 

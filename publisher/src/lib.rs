@@ -57,6 +57,7 @@ mod source;
 mod store;
 mod task;
 pub mod token;
+mod traced;
 mod watch;
 
 /// Public for the model test of the whole system (`tests/model`), not a stable interface.
@@ -71,4 +72,8 @@ pub use error::PublishError;
 pub use metrics::{LAG_BUCKETS_MS, Lag, Metrics, names as metric_names};
 pub use publisher::{Cached, Published, Publisher};
 pub use source::{ProgressSource, SourceError};
-pub use wire::{BatchId, BatchState, BatchStatus, Changes, Counts, Head, Json, Photo, PhotoId, PhotoStatus, Position};
+pub use traced::Traced;
+pub use wire::{
+    BatchId, BatchState, BatchStatus, Changes, Counts, Head, Json, Photo, PhotoId, PhotoStatus, Position, TraceParent,
+    TraceParentError,
+};

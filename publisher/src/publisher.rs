@@ -7,10 +7,10 @@ use std::{
 
 use futures::Stream;
 use tokio::{runtime::Handle, task::JoinHandle};
-use wire::{BatchId, BatchState, Changes, StateError, Stored, script::Reply};
+use wire::{BatchId, BatchState, Cause, Changes, StateError, Stored, TraceParent, script::Reply};
 
 use crate::{
-    EditError, Metrics, PublishError, PublisherBuilder, edit, job,
+    EditError, Metrics, PublishError, PublisherBuilder, Traced, edit, job,
     metrics::{self, Counters, Ended},
     schedule::Mark,
     source::DynSource,
@@ -105,13 +105,33 @@ impl Publisher {
     /// the background task reads what changed from the source and publishes it, at most once a coalescing pause.
     /// Without a source, or after [`Publisher::close`], it does nothing.
     pub fn notify(&self, batch: &BatchId) {
-        self.mark(batch, Mark { at: now_ms(), urgent: false, verify: false });
+        self.told(batch, now_ms().into(), false);
     }
 
     /// [`Publisher::notify`] for the commit that ends a batch: it leaves at once, without the coalescing pause. Only
     /// the caller can know that before the source is read; whoever calls `notify` instead waits at most that pause.
     pub fn notify_final(&self, batch: &BatchId) {
-        self.mark(batch, Mark { at: now_ms(), urgent: true, verify: false });
+        self.told(batch, now_ms().into(), true);
+    }
+
+    /// What is told through it belongs to a trace (W3C Trace Context): its id stands in this library's log and in the
+    /// edge's. `None` is no trace. An update that covers several commits names the trace of the earliest that has one.
+    ///
+    /// ```no_run
+    /// # async fn example(publisher: batchcast_publisher::Publisher) -> Result<(), Box<dyn std::error::Error>> {
+    /// use batchcast_publisher::{BatchId, TraceParent};
+    ///
+    /// let trace: TraceParent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse()?;
+    /// publisher.traced(trace).notify(&BatchId::new("batch-123")?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn traced(&self, trace: impl Into<Option<TraceParent>>) -> Traced<'_> {
+        Traced::new(self, trace.into())
+    }
+
+    pub(crate) fn told(&self, batch: &BatchId, cause: Cause, urgent: bool) {
+        self.mark(batch, Mark { cause, urgent, verify: false });
     }
 
     fn mark(&self, batch: &BatchId, mark: Mark) {
@@ -126,15 +146,18 @@ impl Publisher {
     /// # Errors
     /// [`PublishError::NeedsFull`] only without a source; the others say themselves what to do.
     pub async fn publish(&self, changes: Changes) -> Result<Published, PublishError> {
-        let at = now_ms();
-        let done = self.update(&changes, at).await?;
+        self.publish_for(&changes, now_ms().into()).await
+    }
+
+    pub(crate) async fn publish_for(&self, changes: &Changes, cause: Cause) -> Result<Published, PublishError> {
+        let done = self.update(changes, cause).await?;
         if done.reply != Reply::NeedsFull {
             return published(done.reply);
         }
         if self.inner.source.is_none() {
             return Err(PublishError::NeedsFull);
         }
-        self.publish_whole(changes.batch_id(), at).await
+        self.publish_whole(changes.batch_id(), cause).await
     }
 
     /// Publishes what the source has of the batch and waits until Redis holds it: before an answer after which a page
@@ -144,19 +167,22 @@ impl Publisher {
     /// # Errors
     /// [`PublishError::NoSource`], [`PublishError::Unknown`], or why it was not published yet.
     pub async fn publish_latest(&self, batch: &BatchId) -> Result<Published, PublishError> {
-        let at = now_ms();
-        let published = self.publish_whole(batch, at).await;
+        self.publish_latest_for(batch, now_ms().into()).await
+    }
+
+    pub(crate) async fn publish_latest_for(&self, batch: &BatchId, cause: Cause) -> Result<Published, PublishError> {
+        let published = self.publish_whole(batch, cause).await;
         if published.is_err() {
-            self.mark(batch, Mark { at, urgent: true, verify: true });
+            self.mark(batch, Mark { cause, urgent: true, verify: true });
         }
         published
     }
 
-    async fn publish_whole(&self, batch: &BatchId, at: u64) -> Result<Published, PublishError> {
+    async fn publish_whole(&self, batch: &BatchId, cause: Cause) -> Result<Published, PublishError> {
         let source = self.inner.source.as_ref().ok_or(PublishError::NoSource)?;
         let whole = job::read_since(&**source, batch, None).await?;
         let whole = whole.ok_or_else(|| PublishError::Unknown(batch.clone()))?;
-        published(self.update(&whole, at).await?.reply)
+        published(self.update(&whole, cause).await?.reply)
     }
 
     /// Opens an ended batch again that lives in Redis alone: what has failed, or had not ended, is queued in a new
@@ -203,8 +229,8 @@ impl Publisher {
         self.inner.store.policy().redacted_state(state)
     }
 
-    async fn update(&self, changes: &Changes, at: u64) -> Result<Done, PublishError> {
-        let done = self.inner.store.update(changes, at).await?;
+    async fn update(&self, changes: &Changes, cause: Cause) -> Result<Done, PublishError> {
+        let done = self.inner.store.update(changes, cause).await?;
         let ended = match done.reply {
             Reply::Stale => Ended::Stale,
             Reply::NeedsFull => Ended::NeedsFull,
@@ -227,7 +253,7 @@ impl Publisher {
     pub async fn invalidate(&self, batch: &BatchId) -> Result<(), PublishError> {
         let done = self.inner.store.invalidate(batch).await;
         // Without an answer it may be deleted as well. What was acknowledged before does not count any more.
-        self.mark(batch, Mark { at: now_ms(), urgent: false, verify: true });
+        self.mark(batch, Mark { cause: now_ms().into(), urgent: false, verify: true });
         done.map(drop)
     }
 

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use wire::{BatchId, Position};
+use wire::{BatchId, Cause, Position};
 
 use crate::backoff;
 
@@ -25,8 +25,8 @@ pub const RECENT: Duration = Duration::from_secs(60);
 /// What makes a batch due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
-    /// The time of the earliest notify covered, in milliseconds since the Unix epoch.
-    pub at: u64,
+    /// The earliest notify covered.
+    pub cause: Cause,
     /// Do not wait for the coalescing pause to end.
     pub urgent: bool,
     /// Ask Redis even when the source shows nothing new: it may have lost what it acknowledged.
@@ -35,7 +35,11 @@ pub struct Mark {
 
 impl Mark {
     pub fn merge(self, other: Self) -> Self {
-        Self { at: self.at.min(other.at), urgent: self.urgent || other.urgent, verify: self.verify || other.verify }
+        Self {
+            cause: self.cause.merge(other.cause),
+            urgent: self.urgent || other.urgent,
+            verify: self.verify || other.verify,
+        }
     }
 }
 
@@ -216,7 +220,7 @@ impl Schedule {
         let recent = |e: &Entry| e.running.is_some() || e.sent_at.is_some_and(|sent| sent + RECENT >= now);
         let lost: Vec<BatchId> = self.entries.iter().filter(|(_, e)| recent(e)).map(|(id, _)| id.clone()).collect();
         for batch in lost {
-            self.mark(&batch, Mark { at, urgent: false, verify: true }, now);
+            self.mark(&batch, Mark { cause: at.into(), urgent: false, verify: true }, now);
             self.verifying.insert(batch);
         }
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use redis::{Script, aio::PubSub};
 use wire::{
-    BatchId, BatchState, Changes, StateError, Stored, keys,
+    BatchId, BatchState, Cause, Changes, StateError, Stored, keys,
     script::{self, Reply, Settings, UPDATE_LUA},
 };
 
@@ -37,10 +37,10 @@ impl Store {
         &self.link
     }
 
-    /// Writes and announces. `at`: the earliest commit covered, in milliseconds since the Unix epoch.
-    pub(crate) async fn update(&self, changes: &Changes, at: u64) -> Result<Done, PublishError> {
+    /// Writes and announces. `cause`: the earliest commit covered.
+    pub(crate) async fn update(&self, changes: &Changes, cause: Cause) -> Result<Done, PublishError> {
         let changes = self.policy.redacted(changes);
-        self.call(script::update(self.settings(self.policy.ttl_secs(&changes.head)), &changes, at)?).await
+        self.call(script::update(self.settings(self.policy.ttl_secs(&changes.head)), &changes, cause)?).await
     }
 
     /// Stores without announcing, only where nothing is stored.

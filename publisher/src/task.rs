@@ -207,7 +207,7 @@ impl Task {
             for failures in 1.. {
                 match tokio::time::timeout(SOURCE_TIMEOUT, source.unsettled(since(state_ttl))).await {
                     Ok(Ok(batches)) => {
-                        let mark = Mark { at: now_ms(), urgent: false, verify: true };
+                        let mark = Mark { cause: now_ms().into(), urgent: false, verify: true };
                         return batches.iter().for_each(|batch| inbox.mark(batch, mark));
                     }
                     Ok(Err(error)) => tracing::warn!(%error, "the source did not say what is unsettled"),

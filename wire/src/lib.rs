@@ -23,14 +23,16 @@ pub mod script;
 pub mod seen;
 pub mod state;
 pub mod token;
+pub mod trace;
 #[cfg(test)]
 mod typescript;
 
 pub use changes::Changes;
 pub use id::{BatchId, IdError, PhotoId};
 pub use json::Json;
-pub use message::Message;
+pub use message::{Cause, Message};
 pub use position::{Position, PositionError};
 pub use replica::Replica;
 pub use seen::Seen;
 pub use state::{BatchState, BatchStatus, Counts, Delta, Head, Photo, PhotoStatus, StateError, Stored};
+pub use trace::{TraceParent, TraceParentError};

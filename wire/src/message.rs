@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct};
 
 use crate::{
-    BatchId, Changes, Head, Photo, Position,
+    BatchId, Changes, Head, Json, Photo, Position, TraceParent,
     limits::MAX_MESSAGE_BYTES,
     state::{BatchStatus, Counts, FORMAT_VERSION, to_json},
 };
@@ -32,12 +32,36 @@ pub enum Message {
 pub struct Announcement {
     /// The version that the photos are relative to; 0 when they are all of them.
     pub from: u64,
-    /// Milliseconds since the Unix epoch: the earliest commit that the message covers.
-    pub at: u64,
+    /// The earliest commit that the message covers.
+    pub cause: Cause,
     /// The batch as it is now.
     pub head: Head,
     /// The photos changed after `from`; `None` is a nudge: too many for a message, read the hash.
     pub photos: Option<Vec<Photo>>,
+}
+
+/// What a message tells of: the earliest commit that it covers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cause {
+    /// Milliseconds since the Unix epoch; 0: not known.
+    pub at: u64,
+    /// The trace that the commit was part of. It goes as far as the edge's log, and to no viewer.
+    pub trace: Option<TraceParent>,
+}
+
+impl From<u64> for Cause {
+    fn from(at: u64) -> Self {
+        Self { at, trace: None }
+    }
+}
+
+impl Cause {
+    /// The cause of an update that covers both: the earlier time, and the trace of the earlier that has one.
+    #[must_use]
+    pub fn merge(self, other: Self) -> Self {
+        let (first, second) = if other.at < self.at { (other, self) } else { (self, other) };
+        Self { at: first.at, trace: first.trace.or(second.trace) }
+    }
 }
 
 #[derive(Deserialize)]
@@ -58,6 +82,8 @@ struct IncomingChanges {
     to: u64,
     #[serde(default)]
     at: u64,
+    #[serde(default)]
+    traceparent: Option<Json>,
     status: BatchStatus,
     counts: Counts,
     #[serde(default)]
@@ -94,7 +120,10 @@ impl Message {
         if incoming.from > incoming.to {
             return None;
         }
-        Some(Self::Changes(Announcement { from: incoming.from, at: incoming.at, head, photos: incoming.photos }))
+        // Whatever else stands there is no reason to miss an update.
+        let trace = incoming.traceparent.and_then(|json| json.as_str().trim_matches('"').parse().ok());
+        let cause = Cause { at: incoming.at, trace };
+        Some(Self::Changes(Announcement { from: incoming.from, cause, head, photos: incoming.photos }))
     }
 }
 
@@ -107,10 +136,10 @@ impl Announcement {
 }
 
 /// The message that announces `changes`; a nudge where the photos would make it larger than [`MAX_MESSAGE_BYTES`].
-/// `at` is the time of the earliest commit covered, in milliseconds since the Unix epoch.
-pub fn changes(changes: &Changes, at: u64) -> String {
-    let whole = to_json(&Outgoing { changes, at, photos: Some(&changes.photos) });
-    if whole.len() <= MAX_MESSAGE_BYTES { whole } else { to_json(&Outgoing { changes, at, photos: None }) }
+pub fn changes(changes: &Changes, cause: impl Into<Cause>) -> String {
+    let cause = cause.into();
+    let whole = to_json(&Outgoing { changes, cause, photos: Some(&changes.photos) });
+    if whole.len() <= MAX_MESSAGE_BYTES { whole } else { to_json(&Outgoing { changes, cause, photos: None }) }
 }
 
 /// The message that announces that a batch is to be read anew.
@@ -131,21 +160,24 @@ pub fn ping(nonce: &str) -> String {
 
 struct Outgoing<'a> {
     changes: &'a Changes,
-    at: u64,
+    cause: Cause,
     photos: Option<&'a Vec<Photo>>,
 }
 
 impl Serialize for Outgoing<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let head = &self.changes.head;
-        let mut out = serializer.serialize_struct("Changes", 12)?;
+        let mut out = serializer.serialize_struct("Changes", 13)?;
         out.serialize_field("v", &FORMAT_VERSION)?;
         out.serialize_field("type", "changes")?;
         out.serialize_field("batchId", &head.batch_id)?;
         out.serialize_field("epoch", &head.position.epoch())?;
         out.serialize_field("from", &self.changes.since.map_or(0, Position::version))?;
         out.serialize_field("to", &head.position.version())?;
-        out.serialize_field("at", &self.at)?;
+        out.serialize_field("at", &self.cause.at)?;
+        if let Some(trace) = &self.cause.trace {
+            out.serialize_field("traceparent", trace)?;
+        }
         out.serialize_field("status", &head.status)?;
         out.serialize_field("progress", &head.progress())?;
         out.serialize_field("counts", &head.counts)?;
@@ -194,8 +226,33 @@ mod tests {
     fn an_announcement_is_read_as_it_was_written() {
         let sent = step(41, vec![photo("a", PhotoStatus::Queued, 42)]);
         let Message::Changes(read) = Message::parse(changes(&sent, 7).as_bytes()) else { panic!("not changes") };
-        assert_eq!((read.at, read.from), (7, 41));
+        assert_eq!((read.cause, read.from), (7.into(), 41));
         assert_eq!(read.into_changes(), Some(Changes { owner: None, ..sent }));
+    }
+
+    #[test]
+    fn a_trace_travels_and_what_is_none_is_no_reason_to_miss_an_update() {
+        let trace: TraceParent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse().unwrap();
+        let sent = changes(&step(41, vec![]), Cause { at: 7, trace: Some(trace) });
+        let traced = |message: &str| match Message::parse(message.as_bytes()) {
+            Message::Changes(news) => news.cause,
+            other => panic!("not changes: {other:?}"),
+        };
+        assert!(sent.contains(&format!(r#""at":7,"traceparent":"{trace}","#)), "{sent}");
+        assert_eq!(traced(&sent), Cause { at: 7, trace: Some(trace) });
+        for other in ["null", "7", r#""mine""#, r#"{"a":"00-1"}"#] {
+            assert_eq!(traced(&sent.replace(&format!(r#""{trace}""#), other)).trace, None, "{other}");
+        }
+    }
+
+    #[test]
+    fn an_update_of_two_commits_names_the_earlier_and_the_trace_of_the_earlier_that_has_one() {
+        let trace = |id| Some(TraceParent::new(id, 1, false));
+        let cause = |at, trace| Cause { at, trace };
+        assert_eq!(cause(2, trace(2)).merge(cause(1, trace(1))), cause(1, trace(1)));
+        assert_eq!(cause(1, None).merge(cause(2, trace(2))), cause(1, trace(2)));
+        assert_eq!(cause(2, trace(2)).merge(cause(1, None)), cause(1, trace(2)));
+        assert_eq!(cause(1, trace(1)).merge(cause(1, trace(2))), cause(1, trace(1)));
     }
 
     #[test]

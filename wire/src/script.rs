@@ -1,7 +1,7 @@
 //! `update.lua`: a whole update of a batch in one round trip, and the arguments it takes.
 
 use crate::{
-    BatchId, Changes, StateError,
+    BatchId, Cause, Changes, StateError,
     keys::{self, field},
     message,
 };
@@ -70,14 +70,14 @@ pub struct Settings<'a> {
     pub ttl_secs: u64,
 }
 
-/// A call that writes and announces `changes`. `at` is the time of the earliest commit that they cover, in
-/// milliseconds since the Unix epoch.
+/// A call that writes and announces `changes`. `cause`: the earliest commit that they
+/// cover.
 ///
 /// # Errors
 /// The first rule that the changes break.
-pub fn update(settings: Settings<'_>, changes: &Changes, at: u64) -> Result<Call, StateError> {
+pub fn update(settings: Settings<'_>, changes: &Changes, cause: impl Into<Cause>) -> Result<Call, StateError> {
     let mode = if changes.since.is_some() { Mode::Changes } else { Mode::Full };
-    call(settings, mode, changes, message::changes(changes, at))
+    call(settings, mode, changes, message::changes(changes, cause))
 }
 
 /// A call that stores a whole state without announcing it, and only where nothing is stored.

@@ -106,6 +106,9 @@ impl Object {
                     self.feed(batch, Input::Left(gone));
                 }
             }
+            Output::Traced { trace, position, viewers, latency } => {
+                log::traced(batch, &trace, position, viewers, latency);
+            }
             Output::Close(viewer) => self.streams.close(viewer),
             Output::Cut(viewer) => self.streams.cut(viewer),
             Output::ReadHash => self.spawn(batch, |object, batch| async move {

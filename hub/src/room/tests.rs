@@ -134,6 +134,43 @@ fn an_update_of_one_photo_sends_that_photo() {
     assert!(text.contains("p31") && text.contains("\"at\":1000"));
 }
 
+fn traced(from: u64, to: u64, trace: TraceParent) -> Vec<u8> {
+    let changes = Changes::full(&stored(to).state, None);
+    let changes = Changes { since: Position::new(EPOCH, from).ok(), ..changes };
+    message::changes(&changes, Cause { at: 1_500, trace: Some(trace) }).into_bytes()
+}
+
+fn told(out: &[Output]) -> Vec<&Output> {
+    out.iter().filter(|output| matches!(output, Output::Traced { .. })).collect()
+}
+
+#[test]
+fn a_traced_update_is_told_once_when_it_is_shown() {
+    let (mut room, one, two) = (live_room(3), TraceParent::new(1, 1, true), TraceParent::new(2, 1, true));
+    let out = room.handle(Input::Message(&traced(3, 4, one)), 2_000, OPEN);
+    let position = seen(4).unwrap();
+    assert_eq!(told(&out), [&Output::Traced { trace: one, position, viewers: 1, latency: Some(500) }]);
+    assert!(!written(&out, 1).contains(one.trace_id()));
+    // Another so soon is shown with what comes until the next sweep, and the earlier trace names them both.
+    room.handle(Input::Message(&traced(4, 5, two)), 2_001, OPEN);
+    room.handle(Input::Message(&traced(5, 6, one)), 2_002, OPEN);
+    let due = room.wake_at().unwrap();
+    let out = room.handle(Input::Wake, due, OPEN);
+    let position = seen(6).unwrap();
+    assert_eq!(told(&out), [&Output::Traced { trace: two, position, viewers: 1, latency: Some(due - 1_500) }]);
+    assert!(told(&room.handle(Input::Message(&news(6, 7, BatchStatus::Processing)), due + 9_000, OPEN)).is_empty());
+}
+
+#[test]
+fn a_traced_update_that_leads_to_a_read_is_told_when_that_has_shown_it() {
+    let (mut room, trace) = (live_room(3), TraceParent::new(1, 1, false));
+    let out = room.handle(Input::Message(&traced(5, 6, trace)), 2_000, OPEN);
+    assert!(out.contains(&Output::ReadHash) && told(&out).is_empty());
+    let out = room.handle(Input::HashRead(Ok(Some(stored(7)))), 2_100, OPEN);
+    let position = seen(7).unwrap();
+    assert_eq!(told(&out), [&Output::Traced { trace, position, viewers: 1, latency: None }]);
+}
+
 #[test]
 fn updates_that_come_close_together_are_shown_together() {
     let mut room = live_room(3);
@@ -873,7 +910,7 @@ impl World {
                 }
                 Output::Close(id) => self.closed.extend(self.pages.remove(&id.0)),
                 Output::Cut(id) => drop(self.pages.remove(&id.0)),
-                Output::Subscribe | Output::Unsubscribe | Output::Ping(_) => {}
+                Output::Subscribe | Output::Unsubscribe | Output::Ping(_) | Output::Traced { .. } => {}
             }
         }
     }

@@ -20,7 +20,7 @@ use sqlx::{
 use wire::{IdError, PositionError, StateError};
 
 pub(crate) use open::{Cancellation, NewPhoto, Retried};
-pub(crate) use photos::Received;
+pub(crate) use photos::{Begun, Received};
 pub(crate) use step::Stepped;
 
 /// Connections that read at the same time. Writes have one connection of their own.

@@ -6,7 +6,7 @@ use super::{
     Db, DbError, Stepped,
     rows::{BatchRow, Summary, photo_word, write_head},
 };
-use crate::{access::Visible, names};
+use crate::{access::Visible, names, trace};
 
 /// The newest ?2 batches of the project ?1, of those of the owner ?3, if ?4 those of nobody, and those in the JSON list
 /// ?5. Each part goes by an index of its own (`+` bars the project's), so that a caller who sees little walks little.
@@ -89,14 +89,16 @@ impl Db {
         .await?;
         for photo in photos {
             sqlx::query(
-                "INSERT INTO photos (id, batch_id, name, status, version, received_at, expires_at)
-                 VALUES (?, ?, ?, 'QUEUED', 1, ?, ?)",
+                "INSERT INTO photos (id, batch_id, name, status, version, received_at, expires_at,
+                   traceparent)
+                 VALUES (?, ?, ?, 'QUEUED', 1, ?, ?, ?)",
             )
             .bind(photo.id.as_str())
             .bind(batch.as_str())
             .bind(&photo.name)
             .bind(photo.received.then_some(now))
             .bind(expires_at)
+            .bind(trace::column())
             .execute(&mut *tx)
             .await?;
         }
@@ -123,12 +125,13 @@ impl Db {
         }
         let head = reopened(&head, now)?;
         sqlx::query(
-            "UPDATE photos SET status = ?, version = ?, result = NULL, error = NULL, expires_at = ?
+            "UPDATE photos SET status = ?, version = ?, result = NULL, error = NULL, expires_at = ?, traceparent = ?
              WHERE batch_id = ? AND status <> 'COMPLETED'",
         )
         .bind(photo_word(PhotoStatus::Queued))
         .bind(head.position.version().cast_signed())
         .bind(expires_at)
+        .bind(trace::column())
         .bind(batch.as_str())
         .execute(&mut *tx)
         .await?;

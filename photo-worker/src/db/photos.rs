@@ -1,7 +1,9 @@
 //! One photo's way: received, begun, finished; or never received.
 
 use sqlx::{Sqlite, SqliteConnection, Transaction};
-use wire::{BatchId, BatchStatus, Head, PhotoId, PhotoStatus};
+use wire::{BatchId, BatchStatus, Head, PhotoId, PhotoStatus, TraceParent};
+
+use crate::trace;
 
 use super::{
     Db, DbError, Stepped,
@@ -32,6 +34,8 @@ pub(crate) struct Begun {
     pub stepped: Stepped,
     /// The name it was uploaded under.
     pub name: String,
+    /// The trace of the request that brought it.
+    pub trace: Option<TraceParent>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -39,6 +43,7 @@ struct Standing {
     batch_id: String,
     name: String,
     status: String,
+    traceparent: Option<String>,
 }
 
 impl Db {
@@ -53,8 +58,9 @@ impl Db {
         let mut tx = self.write().await?;
         let received = judge(&mut tx, batch, photo).await?;
         if received == Received::Accepted {
-            sqlx::query("UPDATE photos SET received_at = ? WHERE id = ?")
+            sqlx::query("UPDATE photos SET received_at = ?, traceparent = ? WHERE id = ?")
                 .bind(now)
+                .bind(trace::column())
                 .bind(photo.as_str())
                 .execute(&mut *tx)
                 .await?;
@@ -71,7 +77,8 @@ impl Db {
         let moves = [Move { photo, from: PhotoStatus::Queued, to, result: None, error: None }];
         let stepped = step(&mut tx, head, &moves, now).await?;
         tx.commit().await?;
-        Ok(Some(Begun { stepped, name: standing.name }))
+        let trace = standing.traceparent.and_then(|text| text.parse().ok());
+        Ok(Some(Begun { stepped, name: standing.name, trace }))
     }
 
     /// Work on the photo has ended: with its result as JSON, or with the reason it failed. `None`: nobody waits for it
@@ -145,7 +152,8 @@ async fn standing(
     photo: &PhotoId,
     status: PhotoStatus,
 ) -> Result<Option<(Standing, Head)>, DbError> {
-    let query = sqlx::query_as("SELECT batch_id, name, status FROM photos WHERE id = ?").bind(photo.as_str());
+    let query =
+        sqlx::query_as("SELECT batch_id, name, status, traceparent FROM photos WHERE id = ?").bind(photo.as_str());
     let Some(standing): Option<Standing> = query.fetch_optional(&mut **tx).await? else { return Ok(None) };
     if read_word::<PhotoStatus>(&standing.status)? != status {
         return Ok(None);

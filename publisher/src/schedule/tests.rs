@@ -18,7 +18,7 @@ fn schedule() -> Schedule {
 }
 
 fn mark(at: u64) -> Mark {
-    Mark { at, urgent: false, verify: false }
+    Mark { cause: at.into(), urgent: false, verify: false }
 }
 
 fn delivered(version: u64) -> Outcome {
@@ -56,7 +56,7 @@ fn an_urgent_mark_does_not_wait_for_the_pause() {
     schedule.mark(&a, mark(8), ms(10));
     schedule.mark(&a, Mark { urgent: true, ..mark(12) }, ms(12));
     let jobs = schedule.start_due(ms(12));
-    assert_eq!(jobs[0].mark.at, 8);
+    assert_eq!(jobs[0].mark.cause.at, 8);
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn needs_full_is_answered_at_once_with_everything() {
     let job = send(&mut schedule, &a, Outcome::NeedsFull, ms(60));
     assert_eq!(job.since, Position::new(1, 1).ok());
     let jobs = schedule.start_due(ms(60));
-    assert_eq!((jobs[0].since, jobs[0].mark.at), (None, 7));
+    assert_eq!((jobs[0].since, jobs[0].mark.cause.at), (None, 7));
 }
 
 #[test]
@@ -147,7 +147,11 @@ fn after_a_lost_connection_what_was_sent_in_the_last_minute_is_asked_for_again()
     let jobs = schedule.start_due(ms(61_000));
     assert_eq!(
         jobs,
-        [Job { batch: new, since: Position::new(1, 5).ok(), mark: Mark { at: 99, urgent: false, verify: true } }]
+        [Job {
+            batch: new,
+            since: Position::new(1, 5).ok(),
+            mark: Mark { cause: 99.into(), urgent: false, verify: true }
+        }]
     );
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use batchcast_publisher::{
-    BatchStatus, Changes, EditError, Json, Photo, PhotoStatus, PublishError, Published, Publisher,
+    BatchState, BatchStatus, Changes, EditError, Json, Photo, PhotoStatus, PublishError, Published, Publisher,
 };
 use futures::FutureExt as _;
 use stack::RedisServer;
@@ -73,7 +73,7 @@ async fn what_the_source_has_is_published_before_the_answer_or_stays_due() {
     source.commit(state(&batch("a"), EPOCH, 3, 3));
     assert!(matches!(publisher.publish_latest(&batch("a")).await, Err(PublishError::Unanswered { .. })));
     server.restart().await.unwrap();
-    let held = async || publisher.cached(&batch("a")).await.ok().flatten().filter(|held| held.is_terminal());
+    let held = async || publisher.cached(&batch("a")).await.ok().flatten().filter(BatchState::is_terminal);
     eventually("the background task went on trying", held).await;
 }
 

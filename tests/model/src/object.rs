@@ -125,6 +125,7 @@ impl World {
             }
             Output::Close(ViewerId(connection)) => self.close_stream(connection),
             Output::Cut(ViewerId(connection)) => self.break_stream(connection, true),
+            Output::Traced { .. } => {}
             Output::ReadHash => {
                 self.tally.room_reads += 1;
                 let now = self.now;

@@ -88,7 +88,7 @@ fn new_schedule() -> Schedule {
 impl World {
     /// `Publisher::notify` and `notify_final`; nobody hears it while the publisher is down.
     pub(crate) fn notify(&mut self, batch: &BatchId, urgent: bool) {
-        self.mark(batch, Mark { at: self.now, urgent, verify: false });
+        self.mark(batch, Mark { cause: self.now.into(), urgent, verify: false });
     }
 
     fn mark(&mut self, batch: &BatchId, mark: Mark) {
@@ -113,7 +113,7 @@ impl World {
             }
             world.later(back, move |world| {
                 if world.publisher.life == life {
-                    world.mark(&batch, Mark { at: world.now, urgent: false, verify: true });
+                    world.mark(&batch, Mark { cause: world.now.into(), urgent: false, verify: true });
                     world.notify(&batch, false);
                 }
             });
@@ -236,7 +236,7 @@ impl World {
                 world.connection_lost(connection.number);
             }
         });
-        let call = script::update(SETTINGS, &changes, job.mark.at).expect("the application keeps the rules");
+        let call = script::update(SETTINGS, &changes, job.mark.cause).expect("the application keeps the rules");
         let delivered =
             Outcome::Delivered { position: changes.head.position, ended: changes.head.status.is_terminal() };
         let (there, storing) = (self.delay(), self.storing.clone());
@@ -295,7 +295,7 @@ impl World {
         let (life, there) = (self.publisher.life, self.delay());
         self.later(there, move |world| {
             if world.publisher.life == life && world.source_answers() {
-                let mark = Mark { at: world.now, urgent: false, verify: true };
+                let mark = Mark { cause: world.now.into(), urgent: false, verify: true };
                 world.app.ids().iter().for_each(|batch| world.mark(batch, mark));
             }
         });

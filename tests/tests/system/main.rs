@@ -22,3 +22,4 @@ mod reads;
 mod recovery;
 mod stream;
 mod subscription;
+mod tracing;

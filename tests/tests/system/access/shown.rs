@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use futures::StreamExt as _;
 use redis::AsyncTypedCommands as _;
 use reqwest::{Client, Method};
-use stack::{Stack, Viewer};
+use stack::{GUARD, Stack, Viewer};
 
 use super::{ask, closed, declare, upload};
 
@@ -72,10 +72,15 @@ async fn read(stack: &Stack, batch: &str, token: &str) -> Result<String> {
     Ok(format!("{:?}\n{}", answer.headers().clone(), answer.text().await?))
 }
 
-/// The hash but for its field `owner`, which is there.
+/// The hash but for its field `owner`, once there is one: a fill is not waited for by the answer.
 async fn held(stack: &Stack, batch: &str) -> Result<String> {
-    let mut fields: HashMap<String, String> =
-        stack.redis_connection().await?.hgetall(format!("batch:progress:{batch}")).await?;
+    let mut redis = stack.redis_connection().await?;
+    let hash = async || {
+        let fields: HashMap<String, String> = redis.hgetall(format!("batch:progress:{batch}")).await?;
+        ensure!(!fields.is_empty(), "nothing is held");
+        Ok(fields)
+    };
+    let mut fields = stack::eventually(GUARD, hash).await?;
     assert_eq!(fields.remove("owner").as_deref(), Some(OWNER), "the edge has to know it");
     Ok(format!("{fields:?}"))
 }

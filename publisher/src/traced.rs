@@ -1,0 +1,49 @@
+//! Updates that belong to a trace.
+
+use wire::{BatchId, Cause, Changes, TraceParent};
+
+use crate::{PublishError, Published, Publisher, publisher::now_ms};
+
+/// A [`Publisher`] whose updates belong to a trace; made by [`Publisher::traced`].
+#[derive(Debug, Clone, Copy)]
+#[must_use = "it tells nothing by itself"]
+pub struct Traced<'a> {
+    publisher: &'a Publisher,
+    trace: Option<TraceParent>,
+}
+
+impl<'a> Traced<'a> {
+    pub(crate) fn new(publisher: &'a Publisher, trace: Option<TraceParent>) -> Self {
+        Self { publisher, trace }
+    }
+
+    /// [`Publisher::notify`].
+    pub fn notify(self, batch: &BatchId) {
+        self.publisher.told(batch, self.cause(), false);
+    }
+
+    /// [`Publisher::notify_final`].
+    pub fn notify_final(self, batch: &BatchId) {
+        self.publisher.told(batch, self.cause(), true);
+    }
+
+    /// [`Publisher::publish`].
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn publish(self, changes: Changes) -> Result<Published, PublishError> {
+        self.publisher.publish_for(&changes, self.cause()).await
+    }
+
+    /// [`Publisher::publish_latest`].
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn publish_latest(self, batch: &BatchId) -> Result<Published, PublishError> {
+        self.publisher.publish_latest_for(batch, self.cause()).await
+    }
+
+    fn cause(self) -> Cause {
+        Cause { at: now_ms(), trace: self.trace }
+    }
+}
