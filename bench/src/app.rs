@@ -125,18 +125,18 @@ fn applied(published: Result<Published, PublishError>) -> Result<()> {
 impl Database {
     pub(crate) fn new(id: &BatchId, photos: usize) -> Result<Self> {
         let total = u32::try_from(photos)?;
-        let head = Head {
-            batch_id: id.clone(),
-            position: Position::new(now_us() / 1_000, 1)?,
-            status: BatchStatus::Processing,
-            counts: Counts { total, queued: 0, processing: total, completed: 0, failed: 0 },
-            updated_at: "2026-11-22T23:10:30.082Z".to_owned(),
-        };
+        let head = Head::new(
+            id.clone(),
+            Position::new(now_us() / 1_000, 1)?,
+            BatchStatus::Processing,
+            Counts { total, queued: 0, processing: total, completed: 0, failed: 0 },
+            "2026-11-22T23:10:30.082Z",
+        );
         let photo = |number| {
             let photo_id = PhotoId::new(&format!("photo-{number:05}"))?;
             // With a result from the beginning, so that the whole state has the same size before and after any change.
             let result = Some(result(UNCHANGED)?);
-            Ok(Photo { photo_id, status: PhotoStatus::Processing, version: 1, result, error: None })
+            Ok(Photo::new(photo_id, PhotoStatus::Processing, 1).with_result(result))
         };
         let photos = (0..photos).map(photo).collect::<Result<_>>()?;
         Ok(Self(Arc::new(Mutex::new(Rows { head, photos, reads: Reads::default() }))))
@@ -182,7 +182,7 @@ impl Database {
         let photos: Vec<Photo> = rows.photos.iter().filter(|photo| photo.version > after).cloned().collect();
         rows.reads.count += 1;
         rows.reads.rows += photos.len() as u64;
-        Changes { since, head: rows.head.clone(), photos, owner: None }
+        Changes::new(since, rows.head.clone(), photos)
     }
 }
 

@@ -40,7 +40,7 @@ pub fn name(bytes: &[u8]) {
 
 fn check_fits(result: &impl serde::Serialize) {
     let Ok(result) = Json::new(result) else { panic!("no JSON") };
-    let photo = Photo { photo_id: id(), status: PhotoStatus::Completed, version: 1, result: Some(result), error: None };
+    let photo = Photo::new(id(), PhotoStatus::Completed, 1).with_result(result);
     let bytes = serde_json::to_vec(&photo).map_or(usize::MAX, |json| json.len());
     assert!(bytes <= MAX_PHOTO_BYTES, "a photo of {bytes} bytes");
 }

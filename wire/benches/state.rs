@@ -31,19 +31,19 @@ fn position(version: u64) -> Position {
 }
 
 fn head(photos: u32, version: u64) -> Head {
-    Head {
-        batch_id: "batch-123".parse().unwrap(),
-        position: position(version),
-        status: BatchStatus::Processing,
-        counts: Counts { total: photos, queued: 0, processing: photos, completed: 0, failed: 0 },
-        updated_at: "2026-11-22T23:10:30.082Z".to_owned(),
-    }
+    Head::new(
+        "batch-123".parse().unwrap(),
+        position(version),
+        BatchStatus::Processing,
+        Counts { total: photos, queued: 0, processing: photos, completed: 0, failed: 0 },
+        "2026-11-22T23:10:30.082Z".to_owned(),
+    )
 }
 
 fn photo(number: u32, version: u64) -> Photo {
     let photo_id = PhotoId::new(&format!("photo-{number:05}")).unwrap();
     let result = Json::new(&("image/jpeg", 4032, 3024, "2026-11-22T23:10:30Z")).unwrap();
-    Photo { photo_id, status: PhotoStatus::Processing, version, result: Some(result), error: None }
+    Photo::new(photo_id, PhotoStatus::Processing, version).with_result(result)
 }
 
 /// A batch of so many photos at version 1.
@@ -55,7 +55,7 @@ fn state(photos: u32) -> BatchState {
 fn step(photos: u32, version: u64) -> Changes {
     let number = u32::try_from(version * 7_919 % u64::from(photos)).unwrap();
     let changed = vec![photo(number, version + 1)];
-    Changes { since: Some(position(version)), head: head(photos, version + 1), photos: changed, owner: None }
+    Changes::new(Some(position(version)), head(photos, version + 1), changed)
 }
 
 /// A batch of which one photo has changed.
@@ -68,7 +68,7 @@ fn stepped(photos: u32) -> BatchState {
 /// So many changed photos as a message, as it comes from Redis.
 fn announced(changed: u32) -> String {
     let photos = (0..changed).map(|number| photo(number, 2)).collect();
-    message::changes(&Changes { since: Some(position(1)), head: head(10_000, 2), photos, owner: None }, 1_000)
+    message::changes(&Changes::new(Some(position(1)), head(10_000, 2), photos), 1_000)
 }
 
 /// One message after the other, each of one photo.
@@ -128,7 +128,7 @@ fn parse_a_message(bencher: Bencher<'_, '_>, changed: u32) {
 #[divan::bench(args = PHOTOS_OF_A_MESSAGE)]
 fn write_a_message(bencher: Bencher<'_, '_>, changed: u32) {
     let photos = (0..changed).map(|number| photo(number, 2)).collect();
-    let changes = Changes { since: Some(position(1)), head: head(10_000, 2), photos, owner: None };
+    let changes = Changes::new(Some(position(1)), head(10_000, 2), photos);
     bencher
         .counter(BytesCount::of_str(&announced(changed)))
         .bench_local(|| message::changes(black_box(&changes), 1_000));

@@ -4,6 +4,7 @@ use crate::{BatchId, BatchState, Head, Photo, Position, StateError, limits::MAX_
 
 /// The head of a batch and the photos that changed after `since`.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Changes {
     /// What the photos are relative to; `None`: they are all of them.
     pub since: Option<Position>,
@@ -16,6 +17,17 @@ pub struct Changes {
 }
 
 impl Changes {
+    /// The head, and the photos that changed after `since`; all of them where that is `None`.
+    pub fn new(since: Option<Position>, head: Head, photos: Vec<Photo>) -> Self {
+        Self { since, head, photos, owner: None }
+    }
+
+    /// The same with the application's user id of whom the batch is; without one, the one stays that Redis holds.
+    #[must_use]
+    pub fn owned_by(self, owner: impl Into<Option<String>>) -> Self {
+        Self { owner: owner.into(), ..self }
+    }
+
     /// Everything there is to say of a batch.
     pub fn full(state: &BatchState, owner: Option<String>) -> Self {
         Self { since: None, head: state.head().clone(), photos: state.photos().cloned().collect(), owner }

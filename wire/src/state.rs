@@ -16,7 +16,7 @@ use crate::{
 /// The version of the JSON forms in this crate. A reader that meets another one reads the hash, or waits.
 pub const FORMAT_VERSION: u64 = 1;
 
-/// How far a batch has come.
+/// How far a batch has come. One more would be another format, so that all may be matched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(rename_all = "UPPERCASE")]
@@ -42,7 +42,7 @@ impl BatchStatus {
     }
 }
 
-/// How far a photo has come.
+/// How far a photo has come. One more would be another format, so that all may be matched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(rename_all = "UPPERCASE")]
@@ -57,7 +57,8 @@ pub enum PhotoStatus {
     Failed,
 }
 
-/// How many photos stand where. The four parts add up to `total`.
+/// How many photos stand where. The four parts add up to `total`: a fifth would be another format, so that this stays as
+/// it is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Counts {
@@ -87,6 +88,7 @@ impl Counts {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Photo {
     /// Its name within the batch.
     #[cfg_attr(test, ts(type = "string"))]
@@ -107,6 +109,23 @@ pub struct Photo {
 }
 
 impl Photo {
+    /// A photo of which no more is known; `version`: the batch's at which it last changed.
+    pub fn new(photo_id: PhotoId, status: PhotoStatus, version: u64) -> Self {
+        Self { photo_id, status, version, result: None, error: None }
+    }
+
+    /// The same with what the application found out.
+    #[must_use]
+    pub fn with_result(self, result: impl Into<Option<Json>>) -> Self {
+        Self { result: result.into(), ..self }
+    }
+
+    /// The same with why it failed, in words.
+    #[must_use]
+    pub fn with_error(self, error: impl Into<Option<String>>) -> Self {
+        Self { error: error.into(), ..self }
+    }
+
     /// The photo as JSON, at most [`MAX_PHOTO_BYTES`].
     ///
     /// # Errors
@@ -122,6 +141,7 @@ impl Photo {
 
 /// A batch without its photos. Its JSON carries `progress`, which is always computed from the counts and never read.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Head {
     /// The batch.
     pub batch_id: BatchId,
@@ -136,6 +156,17 @@ pub struct Head {
 }
 
 impl Head {
+    /// A head from its parts, unchecked: see [`Head::check`]. `updated_at` is RFC 3339.
+    pub fn new(
+        batch_id: BatchId,
+        position: Position,
+        status: BatchStatus,
+        counts: Counts,
+        updated_at: impl Into<String>,
+    ) -> Self {
+        Self { batch_id, position, status, counts, updated_at: updated_at.into() }
+    }
+
     /// Per cent of the photos that have ended, rounded down; 0 for an empty open batch, 100 for an ended one.
     pub fn progress(&self) -> u8 {
         if self.status.is_terminal() {

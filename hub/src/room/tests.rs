@@ -12,22 +12,18 @@ const PHOTOS: u32 = 40;
 
 fn head(epoch: u64, version: u64, status: BatchStatus) -> Head {
     let completed = if status == BatchStatus::Completed { PHOTOS } else { u32::try_from(version).unwrap().min(PHOTOS) };
-    Head {
-        batch_id: "batch-123".parse().unwrap(),
-        position: Position::new(epoch, version).unwrap(),
+    Head::new(
+        "batch-123".parse().unwrap(),
+        Position::new(epoch, version).unwrap(),
         status,
-        counts: Counts { total: PHOTOS, queued: 0, processing: PHOTOS - completed, completed, failed: 0 },
-        updated_at: String::new(),
-    }
+        Counts { total: PHOTOS, queued: 0, processing: PHOTOS - completed, completed, failed: 0 },
+        String::new(),
+    )
 }
 
 fn photos(from: u64, to: u64) -> Vec<Photo> {
-    let photo = |version| Photo {
-        photo_id: PhotoId::new(&format!("p{}", version % u64::from(PHOTOS))).unwrap(),
-        status: PhotoStatus::Completed,
-        version,
-        result: None,
-        error: None,
+    let photo = |version| {
+        Photo::new(PhotoId::new(&format!("p{}", version % u64::from(PHOTOS))).unwrap(), PhotoStatus::Completed, version)
     };
     (from + 1..=to).map(photo).collect()
 }
@@ -61,7 +57,7 @@ fn news(from: u64, to: u64, status: BatchStatus) -> Vec<u8> {
 
 fn news_at(epoch: u64, from: u64, to: u64, status: BatchStatus) -> Vec<u8> {
     let since = Position::new(epoch, from).unwrap();
-    let changes = Changes { since: Some(since), head: head(epoch, to, status), photos: photos(from, to), owner: None };
+    let changes = Changes::new(Some(since), head(epoch, to, status), photos(from, to));
     message::changes(&changes, 1_000).into_bytes()
 }
 
@@ -135,8 +131,8 @@ fn an_update_of_one_photo_sends_that_photo() {
 }
 
 fn traced(from: u64, to: u64, trace: TraceParent) -> Vec<u8> {
-    let changes = Changes::full(&stored(to).state, None);
-    let changes = Changes { since: Position::new(EPOCH, from).ok(), ..changes };
+    let mut changes = Changes::full(&stored(to).state, None);
+    changes.since = Position::new(EPOCH, from).ok();
     message::changes(&changes, Cause { at: 1_500, trace: Some(trace) }).into_bytes()
 }
 

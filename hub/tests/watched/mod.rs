@@ -9,25 +9,25 @@ const EPOCH: u64 = 1_795_389_030_082;
 const PHOTOS: u32 = 50;
 
 fn head(version: u64) -> Head {
-    Head {
-        batch_id: "batch-123".parse().unwrap(),
-        position: Position::new(EPOCH, version).unwrap(),
-        status: BatchStatus::Processing,
-        counts: Counts { total: PHOTOS, queued: 0, processing: PHOTOS, completed: 0, failed: 0 },
-        updated_at: String::new(),
-    }
+    Head::new(
+        "batch-123".parse().unwrap(),
+        Position::new(EPOCH, version).unwrap(),
+        BatchStatus::Processing,
+        Counts { total: PHOTOS, queued: 0, processing: PHOTOS, completed: 0, failed: 0 },
+        String::new(),
+    )
 }
 
 fn photo(number: u32, version: u64) -> Photo {
     let photo_id = PhotoId::new(&format!("photo-{number}")).unwrap();
-    Photo { photo_id, status: PhotoStatus::Processing, version, result: None, error: None }
+    Photo::new(photo_id, PhotoStatus::Processing, version)
 }
 
 /// One photo changes, from `version` to the next.
 pub(crate) fn news(version: u64) -> Vec<u8> {
     let since = Position::new(EPOCH, version).ok();
     let photos = vec![photo(7, version + 1)];
-    message::changes(&Changes { since, head: head(version + 1), photos, owner: None }, 1_000).into_bytes()
+    message::changes(&Changes::new(since, head(version + 1), photos), 1_000).into_bytes()
 }
 
 /// What Redis holds at version 1.

@@ -205,16 +205,11 @@ fn owned(row: Option<(String, Option<String>)>) -> Result<Option<Owned>, DbError
 fn reopened(ended: &Head, now: i64) -> Result<Head, DbError> {
     let Counts { total, completed, .. } = ended.counts;
     let status = if completed == 0 { BatchStatus::Queued } else { BatchStatus::Processing };
-    Ok(Head {
-        position: Position::new(
-            // A clock that stands still or goes back must not make the epoch fall.
-            now.unsigned_abs().max(ended.position.epoch() + 1),
-            ended.position.version() + 1,
-        )?,
-        status,
-        counts: Counts { total, queued: total - completed.min(total), processing: 0, completed, failed: 0 },
-        ..ended.clone()
-    })
+    // A clock that stands still or goes back must not make the epoch fall.
+    let epoch = now.unsigned_abs().max(ended.position.epoch() + 1);
+    let position = Position::new(epoch, ended.position.version() + 1)?;
+    let counts = Counts { total, queued: total - completed.min(total), processing: 0, completed, failed: 0 };
+    Ok(Head::new(ended.batch_id.clone(), position, status, counts, ended.updated_at.clone()))
 }
 
 #[cfg(test)]
@@ -223,13 +218,13 @@ mod tests {
 
     #[test]
     fn a_reopened_batch_has_a_greater_epoch_even_when_the_clock_goes_back() {
-        let ended = Head {
-            batch_id: BatchId::new("b").unwrap(),
-            position: Position::new(1_000, 7).unwrap(),
-            status: BatchStatus::Partial,
-            counts: Counts { total: 3, completed: 1, failed: 2, ..Counts::default() },
-            updated_at: String::new(),
-        };
+        let ended = Head::new(
+            BatchId::new("b").unwrap(),
+            Position::new(1_000, 7).unwrap(),
+            BatchStatus::Partial,
+            Counts { total: 3, completed: 1, failed: 2, ..Counts::default() },
+            String::new(),
+        );
         for (now, epoch) in [(5_000, 5_000), (1_000, 1_001), (10, 1_001)] {
             let head = reopened(&ended, now).unwrap();
             assert_eq!(head.position, Position::new(epoch, 8).unwrap());

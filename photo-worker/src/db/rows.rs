@@ -32,19 +32,19 @@ impl BatchRow {
 
     pub(super) fn head(&self) -> Result<Head, DbError> {
         let count = |n: i64| u32::try_from(n).map_err(|_| DbError::Corrupt(format!("a count of {n}")));
-        Ok(Head {
-            batch_id: BatchId::new(&self.id)?,
-            position: Position::new(self.epoch.unsigned_abs(), self.version.unsigned_abs())?,
-            status: read_word(&self.status)?,
-            counts: Counts {
+        Ok(Head::new(
+            BatchId::new(&self.id)?,
+            Position::new(self.epoch.unsigned_abs(), self.version.unsigned_abs())?,
+            read_word(&self.status)?,
+            Counts {
                 total: count(self.total)?,
                 queued: count(self.queued)?,
                 processing: count(self.processing)?,
                 completed: count(self.completed)?,
                 failed: count(self.failed)?,
             },
-            updated_at: date_time(self.updated_at),
-        })
+            date_time(self.updated_at),
+        ))
     }
 
     pub(super) fn summary(&self) -> Result<Summary, DbError> {
@@ -79,13 +79,9 @@ impl PhotoRow {
             Some(json) => serde_json::from_str(&json),
             None => Json::new(&serde_json::json!({ "name": self.name })),
         };
-        Ok(Photo {
-            photo_id: PhotoId::new(&self.id)?,
-            status: read_word(&self.status)?,
-            version: self.version.unsigned_abs(),
-            result: Some(result.map_err(|e| DbError::Corrupt(e.to_string()))?),
-            error: self.error,
-        })
+        Ok(Photo::new(PhotoId::new(&self.id)?, read_word(&self.status)?, self.version.unsigned_abs())
+            .with_result(result.map_err(|e| DbError::Corrupt(e.to_string()))?)
+            .with_error(self.error))
     }
 }
 

@@ -26,7 +26,7 @@ impl Db {
         let since = since.filter(|since| since.epoch() == head.position.epoch());
         let photos = photos_after(&mut tx, batch, since).await?;
         tx.commit().await?;
-        Ok(Some(Changes { since, head, photos, owner: row.owner }))
+        Ok(Some(Changes::new(since, head, photos).owned_by(row.owner)))
     }
 }
 

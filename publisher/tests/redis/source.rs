@@ -45,7 +45,7 @@ impl ProgressSource for Memory {
             let delta = state.changes_since(since);
             let since = since.filter(|_| !delta.full);
             let photos = delta.photos.into_iter().cloned().collect();
-            Changes { since, head: state.head().clone(), photos, owner: Some("user-1".into()) }
+            Changes::new(since, state.head().clone(), photos).owned_by("user-1".to_owned())
         }))
     }
 

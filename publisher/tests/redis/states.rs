@@ -19,23 +19,17 @@ pub(crate) fn state(id: &BatchId, epoch: u64, version: u64, total: u32) -> Batch
     let done = u32::try_from(version).unwrap();
     let status = if done == total { BatchStatus::Completed } else { BatchStatus::Processing };
     let counts = Counts { total, queued: total - done, completed: done, ..Counts::default() };
-    let head = Head {
-        batch_id: id.clone(),
-        position: position(epoch, version),
-        status,
-        counts,
-        updated_at: "2026-11-22T23:10:30.082Z".into(),
-    };
+    let head = Head::new(id.clone(), position(epoch, version), status, counts, "2026-11-22T23:10:30.082Z");
     BatchState::new(head, (1..=version).map(|v| photo(v, PhotoStatus::Completed))).unwrap()
 }
 
 pub(crate) fn photo(version: u64, status: PhotoStatus) -> Photo {
-    Photo { photo_id: PhotoId::new(&format!("p{version:05}")).unwrap(), status, version, result: None, error: None }
+    Photo::new(PhotoId::new(&format!("p{version:05}")).unwrap(), status, version)
 }
 
 /// The changes that lead from `since` to `state`; everything where `since` is none.
 pub(crate) fn changes(state: &BatchState, since: Option<u64>) -> Changes {
     let since = since.map(|version| position(state.position().epoch(), version));
     let photos = state.changes_since(since).photos.into_iter().cloned().collect();
-    Changes { since, head: state.head().clone(), photos, owner: None }
+    Changes::new(since, state.head().clone(), photos)
 }

@@ -125,7 +125,7 @@ impl App {
         let state = self.state(id);
         let after = since.map_or(0, Position::version);
         let photos = state.photos().filter(|photo| photo.version > after).cloned().collect();
-        Changes { since, head: state.head().clone(), photos, owner: None }
+        Changes::new(since, state.head().clone(), photos)
     }
 
     /// What the origin answers.
@@ -175,7 +175,7 @@ impl Batch {
             Counts { completed: 0, .. } => BatchStatus::Failed,
             _ => BatchStatus::Partial,
         };
-        Head { batch_id: self.id.clone(), position: self.position(), status, counts, updated_at: String::new() }
+        Head::new(self.id.clone(), self.position(), status, counts, String::new())
     }
 
     fn add(&mut self) {
@@ -183,7 +183,7 @@ impl Batch {
             let photo_id = PhotoId::new(&format!("p{}", self.named)).unwrap();
             self.named += 1;
             let (status, version) = (PhotoStatus::Queued, self.version);
-            self.photos.insert(photo_id.clone(), Photo { photo_id, status, version, result: None, error: None });
+            self.photos.insert(photo_id.clone(), Photo::new(photo_id, status, version));
         }
     }
 

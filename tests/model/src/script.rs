@@ -47,17 +47,16 @@ fn changes() -> impl Strategy<Value = Changes> {
             let position = |version| Position::new(epoch, version).unwrap();
             let done = if status == BatchStatus::Completed { 4 } else { 1 };
             let counts = Counts { total: 4, queued: 4 - done, completed: done, ..Counts::default() };
-            let head =
-                Head { batch_id: batch(), position: position(version), status, counts, updated_at: String::new() };
+            let head = Head::new(batch(), position(version), status, counts, String::new());
             let photos = photos.into_iter().map(|(id, at)| photo(id, at.min(version))).collect();
-            Changes { since: (!full).then(|| position(from.min(version))), head, photos, owner }
+            Changes::new((!full).then(|| position(from.min(version))), head, photos).owned_by(owner)
         },
     )
 }
 
 fn photo(id: u32, version: u64) -> Photo {
     let (photo_id, status) = (PhotoId::new(&format!("p{id}")).unwrap(), PhotoStatus::Completed);
-    Photo { photo_id, status, version, result: None, error: None }
+    Photo::new(photo_id, status, version)
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -75,7 +74,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         .prop_map(|fields| fields.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect());
     let step = prop_oneof![
         12 => changes().prop_map(Step::Update),
-        3 => changes().prop_map(|changes| Step::Fill(Changes { since: None, ..changes })),
+        3 => changes().prop_map(|changes| Step::Fill(Changes::new(None, changes.head, changes.photos).owned_by(changes.owner))),
         1 => Just(Step::Invalidate),
         1 => Just(Step::Delete),
         1 => Just(Step::Foreign),

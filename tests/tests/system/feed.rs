@@ -67,7 +67,7 @@ impl Feed {
 
     fn photo(&self, n: u32, status: PhotoStatus) -> Result<Photo> {
         let photo_id = PhotoId::new(&format!("photo-{n:04}"))?;
-        Ok(Photo { photo_id, status, version: self.version + 1, result: None, error: None })
+        Ok(Photo::new(photo_id, status, self.version + 1))
     }
 
     fn completion(&mut self) -> Result<Changes> {
@@ -88,8 +88,8 @@ impl Feed {
         };
         let counts = Counts { total, queued: total - completed, processing: 0, completed, failed: 0 };
         let updated_at = "2026-11-22T23:10:30.082Z".to_owned();
-        let head = Head { batch_id: self.id.clone(), position, status, counts, updated_at };
-        Ok(Changes { since, head, photos, owner: self.owner.clone() })
+        let head = Head::new(self.id.clone(), position, status, counts, updated_at);
+        Ok(Changes::new(since, head, photos).owned_by(self.owner.clone()))
     }
 
     async fn publish(&self, changes: Changes) -> Result<Position> {

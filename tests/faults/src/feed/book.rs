@@ -52,14 +52,14 @@ impl Book {
         let photo = |(n, (status, version)): (usize, &(PhotoStatus, u64))| {
             let photo_id = PhotoId::new(&format!("photo-{n:05}"))?;
             let error = (*status == PhotoStatus::Failed).then(|| "no photo".to_owned());
-            Ok(Photo { photo_id, status: *status, version: *version, result: None, error })
+            Ok(Photo::new(photo_id, *status, *version).with_error(error))
         };
         let photos = changed.map(photo).collect::<Result<_>>()?;
         let counts = self.counts()?;
         let updated_at = "2026-11-22T23:10:30.082Z".to_owned();
         let (batch_id, position, status) = (self.id.clone(), self.position()?, Self::status(counts));
-        let head = Head { batch_id, position, status, counts, updated_at };
-        Ok(Changes { since, head, photos, owner: None })
+        let head = Head::new(batch_id, position, status, counts, updated_at);
+        Ok(Changes::new(since, head, photos))
     }
 
     fn counts(&self) -> Result<Counts> {

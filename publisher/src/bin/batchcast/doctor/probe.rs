@@ -324,7 +324,7 @@ impl Probe<'_> {
 fn temporary(batch: &BatchId, position: Position) -> Result<BatchState, wire::StateError> {
     let counts = Counts { total: 1, queued: 1, ..Counts::default() };
     let updated_at = jiff::Timestamp::now().to_string();
-    let head = Head { batch_id: batch.clone(), position, status: BatchStatus::Queued, counts, updated_at };
+    let head = Head::new(batch.clone(), position, BatchStatus::Queued, counts, updated_at);
     BatchState::new(head, [])
 }
 

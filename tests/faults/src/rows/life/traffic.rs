@@ -79,8 +79,8 @@ impl Traffic {
         let (processing, completed) = if status.is_terminal() { (0, total) } else { (total, 0) };
         let counts = Counts { total, queued: 0, processing, completed, failed: 0 };
         let updated_at = "2026-11-22T23:10:30.082Z".to_owned();
-        let head = Head { batch_id: self.batch.clone(), position: self.position()?, status, counts, updated_at };
-        let published = self.publisher.publish(Changes { since, head, photos, owner: None }).await?;
+        let head = Head::new(self.batch.clone(), self.position()?, status, counts, updated_at);
+        let published = self.publisher.publish(Changes::new(since, head, photos)).await?;
         ensure!(published == Published::Applied, "publishing {}: {published:?}", self.position()?);
         Ok(())
     }
@@ -91,5 +91,5 @@ fn photo(n: usize, version: u64, batch: BatchStatus) -> Result<Photo> {
     words.truncate(RESULT_BYTES);
     let status = if batch.is_terminal() { PhotoStatus::Completed } else { PhotoStatus::Processing };
     let (photo_id, result) = (PhotoId::new(&format!("photo-{n:05}"))?, Json::new(&json!({ "words": words }))?);
-    Ok(Photo { photo_id, status, version, result: Some(result), error: None })
+    Ok(Photo::new(photo_id, status, version).with_result(result))
 }

@@ -150,14 +150,14 @@ fn changes(epoch: u64, version: u64, since: Option<u64>) -> Result<Changes> {
         }
         if since.is_none_or(|since| changed > since) {
             let photo_id = PhotoId::new(&format!("photo-{number:05}"))?;
-            photos.push(Photo { photo_id, status, version: changed, result: None, error: None });
+            photos.push(Photo::new(photo_id, status, changed));
         }
     }
     let status = if version == LAST { BatchStatus::Partial } else { BatchStatus::Processing };
     let position = Position::new(epoch, version)?;
-    let head = Head { batch_id: ID.parse()?, position, status, counts, updated_at: String::new() };
+    let head = Head::new(ID.parse()?, position, status, counts, String::new());
     let since = since.map(|since| Position::new(epoch, since)).transpose()?;
-    Ok(Changes { since, head, photos, owner: None })
+    Ok(Changes::new(since, head, photos))
 }
 
 /// Reads the batch until it has ended, from memory and past it in turns; how many states it was told. None may go back.

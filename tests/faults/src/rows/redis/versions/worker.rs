@@ -74,7 +74,7 @@ impl Worker {
     }
 
     async fn publish(&self, stack: &Stack, form: Form, since: Option<Position>, photos: Vec<Photo>) -> Result<()> {
-        let changes = Changes { since, head: self.head()?, photos, owner: None };
+        let changes = Changes::new(since, self.head()?, photos);
         let mut call = script::update(Settings { prefix: "", ttl_secs: 3_600 }, &changes, 0)?;
         // The message, and the head.
         for json in &mut call.args[7..9] {
@@ -96,10 +96,10 @@ impl Worker {
         };
         let counts = Counts { total, queued: total - completed, completed, ..Counts::default() };
         let (batch_id, position, updated_at) = (self.id.clone(), self.position()?, String::new());
-        Ok(Head { batch_id, position, status, counts, updated_at })
+        Ok(Head::new(batch_id, position, status, counts, updated_at))
     }
 }
 
 fn photo(n: usize, status: PhotoStatus, version: u64) -> Result<Photo> {
-    Ok(Photo { photo_id: PhotoId::new(&format!("photo-{n:03}"))?, status, version, result: None, error: None })
+    Ok(Photo::new(PhotoId::new(&format!("photo-{n:03}"))?, status, version))
 }
