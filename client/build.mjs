@@ -14,7 +14,7 @@ const target = ["chrome111", "firefox113", "safari16.4"];
 
 /** Fields that only `decide` and `watch` know, so that their names may be short: nothing outside has a field of the name. */
 export const OWN_FIELDS = ["replica", "changed", "line", "kind", "blocks", "lastEventId", "wakeAt", "ticketed", "openedAt", "heardAt",
-  "parting", "retryMs", "setbacks", "fallback", "streamAt", "readAt", "firstMs", "capMs", "held"];
+  "parting", "lapsed", "retryMs", "setbacks", "fallback", "streamAt", "readAt", "firstMs", "capMs", "held"];
 
 /** How the package is built; its size is measured by a test. React is the page's own. */
 export const PACKAGE = {

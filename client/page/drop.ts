@@ -1,11 +1,19 @@
-// Photos into the page: the file input, and files or whole folders dropped anywhere.
+// Photos into the page: file inputs, files pasted, and files or whole folders dropped anywhere.
 
-export function acceptPhotos(input: HTMLInputElement, chosen: (files: File[]) => void): void {
-  input.addEventListener("change", () => {
-    const files = [...(input.files ?? [])];
-    // The same photos may be chosen twice in a row, and that is a change too.
-    input.value = "";
-    if (files.length > 0) chosen(files);
+export function acceptPhotos(inputs: readonly HTMLInputElement[], chosen: (files: File[]) => void): void {
+  for (const input of inputs) {
+    input.addEventListener("change", () => {
+      const files = [...(input.files ?? [])];
+      // The same photos may be chosen twice in a row, and that is a change too.
+      input.value = "";
+      if (files.length > 0) chosen(files);
+    });
+  }
+  document.addEventListener("paste", (event) => {
+    const files = [...(event.clipboardData?.files ?? [])];
+    if (files.length === 0) return;
+    event.preventDefault();
+    chosen(files);
   });
 
   let depth = 0;

@@ -1,11 +1,14 @@
-// One tile a photo. Only tiles that changed are drawn, and only those near the screen get a preview.
+// One tile a photo. Only tiles that changed are drawn, only those near the screen get a preview, and of thousands the first
+// few hundred are made, more as the reader comes near their end.
 
-import { make, setAttribute, setPart, setText } from "../src/dom.ts";
+import { byTestId, make, setAttribute, setPart, setText } from "../src/dom.ts";
 import { makePreview } from "./preview.ts";
-import type { Tile } from "./words.ts";
+import type { Tile, Words } from "./words.ts";
 
 const THUMBNAIL_RETRIES = 2;
 const THUMBNAIL_RETRY_MS = 2_000;
+/** Tiles made at first, and each time more are wanted. */
+const PORTION = 480;
 
 export type TileSource = {
   tile(photoId: string): Tile;
@@ -30,12 +33,21 @@ export class Tiles {
   readonly #source: TileSource;
   readonly #parts = new Map<string, Parts>();
   readonly #near: IntersectionObserver;
+  readonly #more = byTestId<HTMLButtonElement>("more-photos");
+  readonly #nearEnd: IntersectionObserver;
+  readonly #stop = new AbortController();
+  readonly #words: Words;
+  #order: readonly string[] = [];
+  #most = PORTION;
   #closed = false;
 
-  constructor(list: HTMLElement, source: TileSource) {
+  constructor(list: HTMLElement, words: Words, source: TileSource) {
     this.#list = list;
+    this.#words = words;
     this.#source = source;
     list.replaceChildren();
+    this.#more.addEventListener("click", () => this.#showMore(true), { signal: this.#stop.signal });
+    this.#nearEnd = new IntersectionObserver(([end]) => end?.isIntersecting && this.#showMore(false), { rootMargin: "1200px" });
     this.#near = new IntersectionObserver((entries) => {
       for (const { target, isIntersecting } of entries) {
         if (isIntersecting && target instanceof HTMLElement) void this.#preview(target);
@@ -45,16 +57,37 @@ export class Tiles {
 
   /** Draws `changed`, after making the list hold exactly `order`. */
   draw(order: readonly string[], changed: Iterable<string>): void {
-    const added = this.#arrange(order);
+    this.#order = order;
+    const added = this.#arrange(order.slice(0, this.#most));
+    this.#more.hidden = order.length <= this.#most;
+    if (this.#more.hidden) this.#nearEnd.unobserve(this.#more);
+    else this.#nearEnd.observe(this.#more);
     for (const photoId of new Set([...added, ...changed])) {
       const parts = this.#parts.get(photoId);
       if (parts) this.#drawOne(photoId, parts);
     }
   }
 
+  /** Has the tile of this photo made, and those before it. */
+  reveal(photoId: string): void {
+    this.#most = Math.max(this.#most, this.#order.indexOf(photoId) + 1);
+  }
+
+  #showMore(focus: boolean): void {
+    const next = this.#order[this.#most];
+    this.#most += PORTION;
+    // Told anew where its end is now, also when that is in sight again.
+    this.#nearEnd.unobserve(this.#more);
+    this.draw(this.#order, []);
+    if (focus && next !== undefined) this.#parts.get(next)?.item.focus();
+  }
+
   close(): void {
     this.#closed = true;
+    this.#stop.abort();
+    this.#more.hidden = true;
     this.#near.disconnect();
+    this.#nearEnd.disconnect();
     for (const parts of this.#parts.values()) dropPreview(parts);
     this.#parts.clear();
     this.#list.replaceChildren();
@@ -125,9 +158,9 @@ export class Tiles {
       if (hadFocus) parts.item.focus({ preventScroll: true });
       return;
     }
-    const retry = make("button", "tile-retry", "Try again");
+    const retry = make("button", "tile-retry", this.#words.texts.again);
     retry.type = "button";
-    retry.setAttribute("aria-label", `Try again to upload ${tile.name}`);
+    retry.setAttribute("aria-label", this.#words.texts.againFor(tile.name));
     retry.addEventListener("click", () => this.#source.retry(photoId));
     parts.item.append(retry);
     parts.retry = retry;

@@ -17,56 +17,72 @@ export type Upload = {
   readonly phase: "waiting" | "sending" | "sent" | "unsent";
   /** From 0 to 1. */
   readonly part: number;
-  /** Why the photo is `unsent`, in words. */
-  readonly problem?: string;
+  /** Why the photo is `unsent`. */
+  readonly problem?: Problem;
 };
 
 /** `status` 0: there was no answer. */
 export type Answer = { readonly status: number; readonly detail?: string };
+
+/** What went wrong: the server's answer, one that could not be understood, or the end of the batch. */
+export type Problem = Answer | "unclear" | "ended";
 
 export type Send = (photoId: string, file: File, sent: (part: number) => void, signal: AbortSignal) => Promise<Answer>;
 
 /** Waits, and gives up waiting when `signal` is aborted. */
 export type Wait = (ms: number, signal: AbortSignal) => Promise<void>;
 
-/** What the server said no to, in its own words where it gave some. */
-export class CreateError extends Error {
-  readonly status: number;
+/** Something asked of the server that did not come about. */
+export class ServerError extends Error {
+  override readonly name = "ServerError";
+  readonly problem: Problem;
 
-  constructor(answer: Answer) {
-    super(explain(answer));
-    this.name = "CreateError";
-    this.status = answer.status;
+  constructor(problem: Problem) {
+    super("the server did not do it");
+    this.problem = problem;
   }
 }
 
 export async function createBatch(projectId: string, files: readonly File[]): Promise<NewBatch> {
   const photos = files.map(({ name, size }) => ({ name, size }));
-  let response: Response;
-  let body: string;
-  try {
-    response = await fetch("/api/batches", {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ projectId, photos }),
-    });
-    body = await response.text();
-  } catch {
-    throw new CreateError({ status: 0 });
-  }
-  if (!response.ok) throw new CreateError(answerOf(response.status, body));
-  const created = parseNewBatch(body);
-  if (created?.photoIds.length !== files.length) {
-    throw new CreateError({ status: response.status, detail: "the server's answer could not be understood" });
-  }
+  const created = parseNewBatch(await ask("POST", "/api/batches", { projectId, photos }));
+  if (created?.photoIds.length !== files.length) throw new ServerError("unclear");
   return created;
+}
+
+/** Runs again what failed in a batch that has ended; the ids of those photos. */
+export async function retryBatch(batchId: string): Promise<readonly string[]> {
+  return parseNewBatch(await ask("POST", `/api/batches/${encodeURIComponent(batchId)}/retry`))?.photoIds ?? [];
+}
+
+export async function cancelBatch(batchId: string): Promise<void> {
+  await ask("POST", `/api/batches/${encodeURIComponent(batchId)}/cancel`);
+}
+
+/**
+ * Asks the server for something, once; the body of its answer.
+ *
+ * @throws ServerError
+ */
+export async function ask(method: "GET" | "POST", path: string, body?: unknown): Promise<string> {
+  let response: Response;
+  let text: string;
+  try {
+    const given = body === undefined ? {} : { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+    response = await fetch(path, { method, ...given });
+    text = await response.text();
+  } catch {
+    throw new ServerError({ status: 0 });
+  }
+  if (!response.ok) throw new ServerError(answerOf(response.status, text));
+  return text;
 }
 
 export class Uploader {
   readonly uploads = new Map<string, Upload>();
   readonly #files = new Map<string, File>();
   readonly #queue: string[] = [];
-  readonly #stop = new AbortController();
+  #stop = new AbortController();
   readonly #send: Send;
   readonly #changed: (photoId: string) => void;
   readonly #wait: Wait;
@@ -88,6 +104,11 @@ export class Uploader {
   /** Something is still on its way, or about to be. */
   get busy(): boolean {
     return this.#running > 0 || this.#queue.length > 0;
+  }
+
+  /** Requests under way. */
+  get running(): number {
+    return this.#running;
   }
 
   file(photoId: string): File | undefined {
@@ -118,6 +139,13 @@ export class Uploader {
     this.start();
   }
 
+  /** The batch is open again, and waits for these photos: those that the server does not have are sent. */
+  reopen(photoIds: readonly string[]): void {
+    this.#stop = new AbortController();
+    for (const id of photoIds) if (this.uploads.get(id)?.phase === "waiting") this.#queue.push(id);
+    this.retry();
+  }
+
   /** The batch has ended: nobody waits for what is left. */
   stop(): void {
     this.#queue.length = 0;
@@ -133,13 +161,13 @@ export class Uploader {
       const answer = await this.#send(photoId, file, (part) => this.#set(photoId, "sending", part), signal);
       if (answer.status >= 200 && answer.status < 300) return this.#set(photoId, "sent", 1);
       const delay = retryDelayMs(answer.status, attempt, Math.random());
-      if (delay === undefined || signal.aborted) return this.#set(photoId, "unsent", 0, explain(answer));
+      if (delay === undefined || signal.aborted) return this.#set(photoId, "unsent", 0, signal.aborted ? "ended" : answer);
       await this.#wait(delay, signal);
-      if (signal.aborted) return this.#set(photoId, "unsent", 0, "the batch had ended");
+      if (signal.aborted) return this.#set(photoId, "unsent", 0, "ended");
     }
   }
 
-  #set(photoId: string, phase: Upload["phase"], part: number, problem?: string): void {
+  #set(photoId: string, phase: Upload["phase"], part: number, problem?: Problem): void {
     const upload = this.uploads.get(photoId);
     if (!upload) return;
     const { name, size } = upload;
@@ -152,15 +180,6 @@ export class Uploader {
 export function retryDelayMs(status: number, attempt: number, random: number): number | undefined {
   const passing = status === 0 || status === 408 || status === 429 || status >= 500;
   return passing && attempt + 1 < ATTEMPTS ? backoffMs(RETRY, attempt, random) : undefined;
-}
-
-export function explain({ status, detail }: Answer): string {
-  if (detail !== undefined) return detail;
-  if (status === 0) return "no connection to the server";
-  if (status === 401 || status === 403) return "you are not signed in, or may not upload here";
-  if (status === 413) return "the file is too large";
-  if (status === 429 || status === 503) return "the server is busy";
-  return status >= 500 ? "the server had a problem" : `the server refused it (${status})`;
 }
 
 /** Sends one photo by `XMLHttpRequest`, the only way for a page to see an upload's progress. */

@@ -1,11 +1,13 @@
-// The page's two faces, home and batch, drawn from plain values. Structure stands in index.html, words in words.ts.
+// The page's faces, a project and a batch, drawn from plain values. Structure stands in index.html, words in words.ts.
 
 import { isCutOff, type Connection } from "../src/connection.ts";
 import { byTestId, make, setAttribute, setPart, setText } from "../src/dom.ts";
 import { isTerminal } from "../src/events.ts";
 import type { Head, Shown } from "./shown.ts";
 import type { Upload } from "./upload.ts";
-import { barText, notice, pageTitle, photos, pill, statusLine, uploadLine, type Outcome } from "./words.ts";
+import type { Remaining } from "../src/remaining.ts";
+import type { Refused } from "./choose.ts";
+import type { Outcome, Words } from "./words.ts";
 
 /** Failures listed openly; the others wait behind a click. */
 const FAILURES_SHOWN = 8;
@@ -14,6 +16,10 @@ export type BatchModel = {
   readonly batchId: string;
   readonly replica: Shown;
   readonly connection: Connection;
+  readonly retryAt: number | undefined;
+  readonly left: Remaining | undefined;
+  /** The connection was lost until a moment ago. */
+  readonly isBack: boolean;
   readonly outcome: Outcome | undefined;
   readonly uploads: ReadonlyMap<string, Upload> | undefined;
   readonly now: number;
@@ -21,8 +27,8 @@ export type BatchModel = {
 
 export type View = ReturnType<typeof createView>;
 
-export function createView() {
-  const home = byTestId("home");
+export function createView(words: Words) {
+  const project = byTestId("project");
   const batch = byTestId("batch");
   const heading = byTestId("heading");
   const batchId = byTestId("batch-id");
@@ -41,71 +47,132 @@ export function createView() {
   const endTitle = byTestId("end-title");
   const endAdvice = byTestId("end-advice");
   const failures = byTestId("failures");
-  const again = byTestId("end-new-batch");
+  const retryFailed = byTestId<HTMLButtonElement>("retry-failed");
+  const more = byTestId("upload-more");
+  const cancel = byTestId<HTMLButtonElement>("cancel");
+  const dialog = byTestId<HTMLDialogElement>("cancel-dialog");
+  const leftOut = byTestId("left-out");
   const live = byTestId("live-region");
   const problem = byTestId("problem");
   const drop = byTestId("drop");
-  const pending = byTestId("pending");
-  const newBatch = byTestId("new-batch");
-  let drawnOutcome: Outcome["kind"] | undefined;
+  const projectHeading = byTestId("project-heading");
+  const allBatches = byTestId<HTMLAnchorElement>("all-batches");
+  const endAllBatches = byTestId<HTMLAnchorElement>("end-all-batches");
+  /** The end that is drawn: its kind and position. */
+  let drawnEnd: string | undefined;
 
-  function show(face: "home" | "batch"): void {
-    home.hidden = face !== "home";
+  cancel.addEventListener("click", () => dialog.showModal());
+  byTestId("cancel-keep").addEventListener("click", () => dialog.close());
+  byTestId("left-out-dismiss").addEventListener("click", () => {
+    leftOut.hidden = true;
+    focusHeading();
+  });
+
+  function show(face: "project" | "batch"): void {
+    project.hidden = face !== "project";
     batch.hidden = face !== "batch";
-    newBatch.hidden = face === "home";
-    connection.hidden = face === "home";
+    allBatches.hidden = face === "project";
+    connection.hidden = face === "project";
+    if (dialog.open) dialog.close();
+    drawAction({ busy: false });
+  }
+
+  /** Where a keyboard or screen reader goes on after the page has changed its face. */
+  function focusHeading(): void {
+    (batch.hidden ? projectHeading : heading).focus({ preventScroll: true });
+    scrollTo(0, 0);
+  }
+
+  /** How it stands with something that the reader has asked for. */
+  function drawAction({ busy, problem = "" }: { readonly busy: boolean; readonly problem?: string }): void {
+    retryFailed.disabled = cancel.disabled = busy;
+    setText(byTestId("action-problem"), problem);
   }
 
   return {
     tiles: byTestId("tiles"),
     input: byTestId<HTMLInputElement>("file-input"),
+    moreInput: byTestId<HTMLInputElement>("more-input"),
+    copyLink: byTestId("copy-link"),
     retryAll,
+    retryFailed,
+    focusHeading,
+    drawAction,
 
-    showHome(running: readonly { readonly batchId: string; readonly text: string }[]): void {
-      show("home");
-      document.title = "Batchcast";
-      delete document.documentElement.dataset["phase"];
-      pending.replaceChildren(...running.map(({ batchId, text }) => {
-        const link = make("a", "", `Batch ${batchId}`);
-        link.href = `/batches/${batchId}`;
-        return make("li", "", link, ` ${text}`);
-      }));
-      pending.hidden = running.length === 0;
+    /** Says in the reader's language what index.html says in English. */
+    translate(language: string): void {
+      document.documentElement.lang = language;
+      const { page } = words.texts;
+      for (const element of document.querySelectorAll<HTMLElement>("[data-text], [data-label]")) {
+        const { text, label } = element.dataset;
+        const [said, named] = [text && page[text], label && page[label]];
+        if (said) element.textContent = said;
+        if (named) element.ariaLabel = named;
+      }
     },
 
-    showBatch(id: string): void {
+    onCancel(confirmed: () => void): void {
+      byTestId("cancel-yes").addEventListener("click", () => {
+        dialog.close();
+        confirmed();
+      });
+    },
+
+    /** `undefined`: that of the start page. */
+    showProject(name: string | undefined): void {
+      show("project");
+      const title = name === undefined ? words.texts.headline : words.texts.project(name);
+      project.toggleAttribute("data-home", name === undefined);
+      setText(projectHeading, title);
+      document.title = name === undefined ? "Batchcast" : `${title} · Batchcast`;
+      delete document.documentElement.dataset["phase"];
+    },
+
+    showBatch(id: string, projectAddress: string): void {
       show("batch");
       setText(batchId, id);
-      drawnOutcome = undefined;
+      allBatches.href = endAllBatches.href = projectAddress;
+      drawnEnd = undefined;
       end.hidden = true;
       delete end.dataset["outcome"];
     },
 
-    /** Where a keyboard or screen reader goes on after the page has changed its face. */
-    focusHeading(): void {
-      (batch.hidden ? byTestId("home-heading") : heading).focus({ preventScroll: true });
-      scrollTo(0, 0);
+    /** Chosen files that are not uploaded, and why. */
+    drawLeftOut(refused: readonly Refused[]): void {
+      leftOut.hidden = refused.length === 0;
+      if (refused.length === 0) return;
+      const { title, lines } = words.leftOut(refused);
+      setText(byTestId("left-out-title"), title);
+      const shown = lines.slice(0, FAILURES_SHOWN);
+      const rest = lines.length - shown.length;
+      const items = [...shown, ...(rest > 0 ? [words.more(rest)] : [])].map((line) => make("li", "", line));
+      byTestId("left-out-files").replaceChildren(...items);
+      // Told with the files that it is about.
+      setText(live, [title, ...shown].join(". "));
     },
 
     /** `undefined`: nothing is being made, and nothing went wrong. */
     drawCreating(state: { readonly busy: number } | { readonly problem: string } | undefined): void {
       const busy = state !== undefined && "busy" in state;
       setAttribute(drop, "data-busy", busy ? "" : undefined);
-      byTestId<HTMLInputElement>("file-input").disabled = busy;
-      setText(byTestId("drop-title"), busy ? `Starting a batch of ${photos(state.busy)}` : "Choose photos");
-      setText(problem, state !== undefined && "problem" in state ? state.problem : "");
+      this.input.disabled = this.moreInput.disabled = busy;
+      setText(byTestId("drop-title"), busy ? words.starting(state.busy) : words.texts.choose);
+      const why = state !== undefined && "problem" in state ? state.problem : "";
+      setText(problem, batch.hidden ? why : "");
+      setText(byTestId("action-problem"), batch.hidden ? "" : why);
+      if (busy) setText(live, words.starting(state.busy));
     },
 
     draw(model: BatchModel): void {
-      const { replica, uploads, outcome } = model;
+      const { replica, uploads, outcome, now } = model;
       const head = replica.head;
       const lost = outcome !== undefined && !head;
-      document.title = pageTitle(replica, model.connection);
+      document.title = words.pageTitle(replica, model.connection);
       setAttribute(document.documentElement, "data-phase", outcome?.kind ?? "working");
 
       const total = head?.counts.total ?? uploads?.size;
-      setText(heading, total === undefined ? "Batch" : photos(total));
-      const { state, label } = pill(model.connection, model.now);
+      setText(heading, total === undefined ? words.texts.batch : words.photos(total));
+      const { state, label } = words.pill(model.connection, now);
       setAttribute(connection, "data-connection", state);
       // The bar shows it too: it stays in sight when the words above have scrolled away.
       setAttribute(meter, "data-old", isCutOff(model.connection) || state === "behind" ? "" : undefined);
@@ -113,23 +180,28 @@ export function createView() {
 
       meter.hidden = lost;
       setAttribute(bar, "aria-valuenow", head ? String(head.progress) : undefined);
-      setAttribute(bar, "aria-valuetext", barText(head));
+      setAttribute(bar, "aria-valuetext", words.barText(head));
       setPart(bar, (head?.progress ?? 0) / 100);
       setPart(bar, partOf(head, head?.counts.failed), "--failed");
       setPart(bar, head && isTerminal(head.status) ? partOf(head, unfinished(head)) : 0, "--dropped");
       setText(figure, head ? String(head.progress) : "–");
-      setText(status, lost ? "" : statusLine(replica, model.connection));
+      setText(status, lost ? "" : words.statusLine(replica, model.connection, model.left));
       drawCounts(replica);
       drawUploads(uploads, outcome);
 
-      const warned = outcome ? "" : notice(model.connection, navigator.onLine);
-      setText(warning, warned);
-      warning.hidden = warned === "";
-      drawEnd(outcome);
+      cancel.hidden = outcome !== undefined || !head;
+      if (cancel.hidden && dialog.open) dialog.close();
+
+      const warned = outcome ? "" : words.notice(model.connection, { online: navigator.onLine, retryAt: model.retryAt, now });
+      const isBack = warned === "" && model.isBack && !outcome;
+      setText(warning, isBack ? words.texts.notice.back : warned);
+      setAttribute(warning, "data-tone", isBack ? "good" : undefined);
+      warning.hidden = warned === "" && !isBack;
+      drawEnd(outcome, head?.position);
     },
 
-    announce(words: string): void {
-      setText(live, words);
+    announce(said: string): void {
+      setText(live, said);
     },
   };
 
@@ -143,7 +215,7 @@ export function createView() {
     // Nobody waits in a batch that has ended: what is left was dropped, as in a cancelled one.
     drawCount("queued", ended ? unfinished(head) || undefined : queued);
     drawCount("failed", failed);
-    setText(byTestId("label-queued", counts), ended ? "Not analysed" : "Waiting");
+    setText(byTestId("label-queued", counts), ended ? words.texts.dropped : words.texts.waiting);
   }
 
   /** `undefined` hides it. */
@@ -158,7 +230,7 @@ export function createView() {
   function drawUploads(uploads: ReadonlyMap<string, Upload> | undefined, outcome: Outcome | undefined): void {
     line.hidden = !uploads || outcome !== undefined;
     if (!uploads || outcome) return;
-    const { text, part, unsent, done } = uploadLine(uploads.values());
+    const { text, part, unsent, done } = words.uploadLine(uploads.values());
     setText(lineText, text);
     setPart(lineBar, part);
     setAttribute(lineBar, "aria-valuenow", String(Math.floor(part * 100)));
@@ -167,16 +239,32 @@ export function createView() {
     retryAll.hidden = unsent === 0;
   }
 
-  function drawEnd(outcome: Outcome | undefined): void {
-    if (outcome?.kind === drawnOutcome) return;
-    drawnOutcome = outcome?.kind;
+  function drawEnd(outcome: Outcome | undefined, position = ""): void {
+    const drawn = outcome && `${outcome.kind} ${position}`;
+    if (drawn === drawnEnd) return;
+    drawnEnd = drawn;
     end.hidden = !outcome;
     if (!outcome) return;
     end.dataset["outcome"] = outcome.kind;
     setText(endTitle, outcome.title);
     setText(endAdvice, outcome.advice);
-    again.hidden = outcome.kind === "expired" || outcome.kind === "denied";
+    retryFailed.hidden = !["partial", "failed", "cancelled"].includes(outcome.kind);
+    setText(retryFailed, outcome.kind === "cancelled" ? words.texts.runRest : words.texts.runAgain);
+    more.hidden = outcome.kind === "expired" || outcome.kind === "denied";
     failures.replaceChildren(...failureLists(outcome));
+  }
+
+  function failureLists({ failures }: Outcome): HTMLElement[] {
+    const rows = failures.map(({ photoId, name, reason }) => {
+      const link = make("a", "", name);
+      link.href = `#photo-${photoId}`;
+      return make("li", "", link, ` — ${reason}`);
+    });
+    const open = rows.slice(0, FAILURES_SHOWN);
+    const rest = rows.slice(FAILURES_SHOWN);
+    const lists: HTMLElement[] = open.length === 0 ? [] : [make("ul", "", ...open)];
+    if (rest.length > 0) lists.push(make("details", "", make("summary", "", words.more(rest.length)), make("ul", "", ...rest)));
+    return lists;
   }
 }
 
@@ -186,17 +274,4 @@ function unfinished({ counts }: Head): number {
 
 function partOf(head: Head | undefined, count = 0): number {
   return head && head.counts.total > 0 ? count / head.counts.total : 0;
-}
-
-function failureLists({ failures }: Outcome): HTMLElement[] {
-  const rows = failures.map(({ photoId, name, reason }) => {
-    const link = make("a", "", name);
-    link.href = `#photo-${photoId}`;
-    return make("li", "", link, ` — ${reason}`);
-  });
-  const open = rows.slice(0, FAILURES_SHOWN);
-  const rest = rows.slice(FAILURES_SHOWN);
-  const lists: HTMLElement[] = open.length === 0 ? [] : [make("ul", "", ...open)];
-  if (rest.length > 0) lists.push(make("details", "", make("summary", "", `and ${rest.length} more`), make("ul", "", ...rest)));
-  return lists;
 }

@@ -48,7 +48,7 @@ export type State = {
   /** The server has said why it is about to close. */
   readonly parting?: boolean;
   /** A stream has ended with its token. */
-  readonly expired?: boolean;
+  readonly lapsed?: boolean;
   readonly retryMs: number;
   /** Streams in a row that came to nothing. */
   readonly setbacks: number;
@@ -122,7 +122,7 @@ export function decide(before: State, input: Input, { now, random }: Moment): St
       if (state.connection.state !== "behind") signal("stalled");
       state.parting = true;
     } else if (event === "auth-expired") {
-      state.parting = state.expired = true;
+      state.parting = state.lapsed = true;
     }
     if (id?.split("~")[0] === state.replica.batch?.position) state.lastEventId = id;
   }
@@ -204,7 +204,7 @@ export function decide(before: State, input: Input, { now, random }: Moment): St
   /** The server's last word? */
   function isRefused(status: number): boolean {
     if (status === 400 || status === 404) end("missing");
-    if (status > 400 && status < 404) end(state.expired ? "expired" : "denied");
+    if (status > 400 && status < 404) end(state.lapsed ? "expired" : "denied");
     return isOver(state.connection);
   }
 

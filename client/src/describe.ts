@@ -81,7 +81,8 @@ function stateOf(batch: Batch | undefined, connection: Connection): View["state"
     : (batch.status.toLowerCase() as "completed" | "partial" | "failed" | "cancelled");
 }
 
-function countsIn(batch: Batch | undefined, { phrases, number, isOne }: Language): string {
+/** How far a batch is, in words. */
+export function countsIn(batch: Pick<Batch, "status" | "counts"> | undefined, { phrases, number, isOne }: Language): string {
   if (!batch) return phrases.asking;
   const { total, completed, failed, processing } = batch.counts;
   const { ended } = phrases;
@@ -123,7 +124,7 @@ function noteOn(connection: Connection, batch: Batch | undefined, { phrases }: L
 }
 
 /** One number where the bounds are near each other, both where they are not. */
-function remainingIn({ lowMs, highMs }: Remaining, { phrases, number }: Language): string {
+export function remainingIn({ lowMs, highMs }: Remaining, { phrases, number }: Language): string {
   if (highMs < MINUTE_MS) return phrases.underAMinute;
   const unit = highMs < 100 * MINUTE_MS ? "min" : "h";
   const unitMs = unit === "min" ? MINUTE_MS : 60 * MINUTE_MS;

@@ -33,8 +33,8 @@ export type Listener = {
   readonly onComplete?: ((batch: Batch) => void) | undefined;
   /** True when what is shown may be behind, false when it no longer is. */
   readonly onStale?: ((stale: boolean) => void) | undefined;
-  /** How it stands with the server, in detail. */
-  readonly onConnection?: ((connection: Connection) => void) | undefined;
+  /** How it stands with the server, in detail. `retryAt`: when the next request is due, milliseconds since 1970, while there is none. */
+  readonly onConnection?: ((connection: Connection, retryAt?: number) => void) | undefined;
   /** There will be no more news; nothing comes after. Faults that may pass are no errors: see `onStale`. */
   readonly onError?: ((error: BatchError) => void) | undefined;
 };
@@ -80,7 +80,7 @@ export function watchBatch(url: string, options: WatchOptions = {}): () => void 
       request = new AbortController();
       if (line.kind) void ask(line.kind, request.signal);
     }
-    if (connection !== before.connection) tell(options.onConnection, connection);
+    if (line !== before.line || connection !== before.connection) tell(options.onConnection, connection, line.kind ? 0 : state.wakeAt);
     if (isStale(connection) !== isStale(before.connection) && connection.state !== "closed") tell(options.onStale, isStale(connection));
     if (batch && batch !== before.replica.batch) tell(options.onProgress, batch, changed);
     if (batch && connection.state === "ended") tell(options.onComplete, batch);

@@ -68,3 +68,12 @@ full?: boolean, photos: Array<Photo>, };
 
 /** Data of a `complete` event. */
 export type CompleteEvent = BatchHead;
+
+/** Bytes of one uploaded file. */
+export const MAX_FILE_BYTES = 67108864;
+
+/** Photos of one batch. */
+export const MAX_PHOTOS = 10000;
+
+/** Bytes of a photo's name. */
+export const MAX_NAME_BYTES = 255;

@@ -47,7 +47,7 @@ test("one that is refused says why, and the others go on", async () => {
   uploader.start();
   await finished(uploader);
   assert.equal(uploader.uploads.get("p1")?.phase, "unsent");
-  assert.equal(uploader.uploads.get("p1")?.problem, "larger than 50 MB");
+  assert.deepEqual(uploader.uploads.get("p1")?.problem, { status: 413, detail: "larger than 50 MB" });
   assert.equal(uploader.uploads.get("p2")?.phase, "sent");
 });
 
@@ -81,6 +81,27 @@ test("nothing is sent once the batch has ended", async () => {
   uploader.stop();
   await finished(uploader);
   assert.equal(sent, CONCURRENT_UPLOADS);
+});
+
+test("what had not been sent when the batch ended is sent when it is opened again", async () => {
+  const { batch, files: chosen } = files(5);
+  const sent: string[] = [];
+  let isOpen = false;
+  const send: Send = (photoId, _file, _part, signal) => new Promise((resolve) => {
+    sent.push(photoId);
+    if (isOpen) resolve(OK);
+    signal.addEventListener("abort", () => resolve({ status: 0 }));
+  });
+  const uploader = new Uploader(batch, chosen, send, () => {}, noWait);
+  uploader.start();
+  uploader.stop();
+  await finished(uploader);
+  assert.equal(uploader.uploads.get("p0")?.problem, "ended");
+  isOpen = true;
+  uploader.reopen(batch.photoIds);
+  await finished(uploader);
+  assert.ok([...uploader.uploads.values()].every((upload) => upload.phase === "sent"));
+  assert.deepEqual(sent, ["p0", "p1", "p2", "p3", "p4", "p0", "p1", "p2"]);
 });
 
 test("only what may pass is retried, each time later, and not for ever", () => {

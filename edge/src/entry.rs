@@ -250,7 +250,7 @@ pub(crate) fn header(request: &Request, name: &str) -> Option<String> {
     request.headers().get(name).ok().flatten()
 }
 
-/// The page is one file for every address under `/batches/`.
+/// The page is one file for every address under `/batches/` and `/projects/`.
 async fn page(request: Request, env: &Env) -> Result<Response, Failure> {
     let Ok(assets) = env.assets("ASSETS") else {
         return Err(

@@ -50,7 +50,7 @@ enum Target {
 }
 
 /// Every route.
-pub static PATTERNS: [Pattern; 13] = [
+pub static PATTERNS: [Pattern; 14] = [
     plain("/api/batches", "POST", Route::Call(Call::PassThrough)),
     batch("/api/batches/{id}", "GET, HEAD", Call::Read),
     batch("/api/batches/{id}/stream", "GET", Call::Stream),
@@ -64,6 +64,7 @@ pub static PATTERNS: [Pattern; 13] = [
     plain("/readyz", "GET, HEAD", Route::Call(Call::Ready)),
     plain("/", "GET, HEAD", Route::Page),
     plain("/batches/{any}", "GET, HEAD", Route::Page),
+    plain("/projects/{any}", "GET, HEAD", Route::Page),
 ];
 
 const fn batch(path: &'static str, methods: &'static str, call: fn(BatchId) -> Call) -> Pattern {
@@ -131,6 +132,7 @@ mod tests {
         for (method, path, expected) in [
             ("GET", "/", Route::Page),
             ("HEAD", "/batches/b-1", Route::Page),
+            ("GET", "/projects/p", Route::Page),
             ("GET", "/api/batches/b-1", call(Call::Read(id.clone()))),
             ("GET", "/api/batches/b-1/stream", call(Call::Stream(id.clone()))),
             ("POST", "/api/batches/b-1/ticket", call(Call::Ticket(id))),

@@ -10,6 +10,7 @@ use wire::{PhotoId, limits::MAX_PIXELS};
 
 use crate::{
     capture::{Capture, capture},
+    names::thumbnail_url,
     sharpness::sharpness,
 };
 
@@ -82,7 +83,7 @@ pub(crate) fn analyse(id: &PhotoId, name: &str, bytes: &[u8]) -> Result<(Finding
         height,
         captured_at,
         sharpness: sharpness(&small.to_luma8()),
-        thumbnail: format!("/api/photos/{id}/thumbnail"),
+        thumbnail: thumbnail_url(id),
     };
     Ok((findings, thumbnail(small, orientation)?))
 }

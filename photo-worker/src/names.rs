@@ -1,4 +1,4 @@
-//! Names of things: new ids, file names, and where a batch's stream is.
+//! Names of things: new ids, file names, and where streams and thumbnails are.
 
 use rand::distr::{Alphanumeric, SampleString as _};
 use wire::{BatchId, IdError, PhotoId};
@@ -39,6 +39,11 @@ pub(crate) fn random() -> String {
 /// Where the edge streams a batch.
 pub(crate) fn stream_url(batch: &BatchId) -> String {
     format!("/api/batches/{batch}/stream")
+}
+
+/// Where a photo's thumbnail is.
+pub(crate) fn thumbnail_url(photo: &PhotoId) -> String {
+    format!("/api/photos/{photo}/thumbnail")
 }
 
 #[cfg(test)]

@@ -30,11 +30,9 @@ use crate::{
 };
 
 mod create;
+mod list;
 
 pub(crate) use create::check_name;
-
-/// Batches that a project's list shows.
-const LISTED_BATCHES: u32 = 100;
 
 /// All routes of the service. Whoever is behind one under `/api` is known before its body is read.
 pub(crate) fn router(app: Arc<App>) -> Router {
@@ -47,7 +45,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/batches/{id}/cancel", post(cancel))
         .route("/api/photos/upload", upload)
         .route("/api/photos/{id}/thumbnail", get(thumbnail))
-        .route("/api/projects/{id}/batches", get(batches_of_project))
+        .route("/api/projects/{id}/batches", get(list::list))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics_text))
@@ -202,15 +200,6 @@ async fn thumbnail(State(app): State<Arc<App>>, caller: Caller, Id(photo): Id<Ph
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(AppError::NoThumbnail(photo)),
         Err(error) => Err(error.into()),
     }
-}
-
-async fn batches_of_project(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    Id(project): Id<BatchId>,
-) -> Result<Json<serde_json::Value>, AppError> {
-    let batches = app.db.batches_of(project.as_str(), caller.visible(), LISTED_BATCHES).await?;
-    Ok(Json(json!({ "projectId": project, "batches": batches })))
 }
 
 async fn ready(State(app): State<Arc<App>>) -> Result<&'static str, AppError> {

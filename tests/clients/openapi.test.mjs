@@ -53,7 +53,7 @@ const operations = Object.entries(api.paths).flatMap(([path, item]) =>
 );
 const named = (name) => operations.find((operation) => operation.name === name) ?? assert.fail(`there is no ${name}`);
 /** The page's files are served before the Worker is asked; where it runs without them, there is no page. */
-const isPage = ({ path }) => path === "/" || path === "/batches/{id}";
+const isPage = ({ path }) => ["/", "/batches/{id}", "/projects/{projectId}"].includes(path);
 const calls = operations.filter((operation) => !isPage(operation));
 
 /** The document with absolute references, in whose objects no field may stand that it does not name. */
@@ -291,6 +291,13 @@ test("files alone become a batch, with thumbnails, in its project's list", async
   const list = await expect(200, "listBatches", { as: anna, in: { projectId: "files" } });
   assert.ok(list.body.batches.some(({ batchId }) => batchId === id));
   await expect(200, "headBatches", { as: anna, in: { projectId: "files" } });
+
+  await expect(201, "uploadPhotos", { as: anna, body: form({ projectId: "files" }) });
+  const listed = (query) => ["listBatches", { as: anna, in: { projectId: "files" }, query }];
+  const { body: first } = await expect(200, ...listed("?limit=1"));
+  const { body: second } = await expect(200, ...listed(new URL(first.nextUrl, edge).search));
+  assert.deepEqual([first.batches.length, second.batches.map(({ batchId }) => batchId), second.nextUrl], [1, [id], undefined]);
+  for (const query of ["?limit=0", "?limit=101", "?before=yesterday"]) await refuses(400, "bad-request", ...listed(query));
 });
 
 test("a declaration and a form that are wrong are told why", async () => {
@@ -321,7 +328,7 @@ test("health is told to anyone", async () => {
 });
 
 test("the page is there, or said to be missing", async () => {
-  for (const name of ["readPage", "headPage", "readBatchPage", "headBatchPage"]) await expect(undefined, name);
+  for (const name of ["readPage", "headPage", "readBatchPage", "headBatchPage", "readProjectPage", "headProjectPage"]) await expect(undefined, name);
 });
 
 test("whatever needs a token says so when it is missing or wrong", async () => {

@@ -1,8 +1,8 @@
-//! The browser's types, generated from the ones here and compared with what is committed.
+//! The browser's types and limits, generated from the ones here and compared with what is committed.
 
 use ts_rs::{Config, TS};
 
-use crate::{BatchStatus, Counts, Photo, PhotoStatus};
+use crate::{BatchStatus, Counts, Photo, PhotoStatus, limits};
 
 /// The head's JSON as the browser sees it. `Serialize` of [`crate::Head`] is written by hand (its `progress` is
 /// computed), so its shape is repeated here and `the_documented_shape_is_the_real_one` holds the two together.
@@ -74,7 +74,15 @@ fn client_types() -> String {
     for declaration in declarations {
         text += &format!("\nexport {declaration}\n");
     }
-    text + "\n/** Data of a `complete` event. */\nexport type CompleteEvent = BatchHead;\n"
+    text += "\n/** Data of a `complete` event. */\nexport type CompleteEvent = BatchHead;\n";
+    for (words, name, value) in [
+        ("Bytes of one uploaded file.", "MAX_FILE_BYTES", limits::MAX_FILE_BYTES),
+        ("Photos of one batch.", "MAX_PHOTOS", limits::MAX_PHOTOS as u64),
+        ("Bytes of a photo's name.", "MAX_NAME_BYTES", limits::MAX_NAME_BYTES as u64),
+    ] {
+        text += &format!("\n/** {words} */\nexport const {name} = {value};\n");
+    }
+    text
 }
 
 #[test]

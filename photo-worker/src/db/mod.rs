@@ -19,8 +19,9 @@ use sqlx::{
 };
 use wire::{IdError, PositionError, StateError};
 
-pub(crate) use open::{Cancellation, NewPhoto, Retried};
+pub(crate) use open::{Cancellation, NewPhoto, NoPlace, Place, Retried};
 pub(crate) use photos::{Begun, Received};
+pub(crate) use rows::Summary;
 pub(crate) use step::Stepped;
 
 /// Connections that read at the same time. Writes have one connection of their own.

@@ -1,5 +1,8 @@
 //! Whole batches: opening, re-opening, cancelling, listing.
 
+use std::{fmt, str::FromStr};
+
+use sqlx::QueryBuilder;
 use wire::{BatchId, BatchStatus, Counts, Head, PhotoId, PhotoStatus, Position};
 
 use super::{
@@ -8,18 +11,33 @@ use super::{
 };
 use crate::{access::Visible, names, trace};
 
-/// The newest ?2 batches of the project ?1, of those of the owner ?3, if ?4 those of nobody, and those in the JSON list
-/// ?5. Each part goes by an index of its own (`+` bars the project's), so that a caller who sees little walks little.
+/// The newest ?2 batches of the project ?1 behind the place ?6, ?7, of those of the owner ?3, if ?4 those of nobody, and
+/// those in the JSON list ?5. Each part goes by an index of its own (`+` bars the project's), so that a caller who sees
+/// little walks little.
 pub(super) const THESE: &str = "
     SELECT * FROM (
       SELECT * FROM (SELECT * FROM batches WHERE project_id = ?1 AND owner = ?3
+                     AND created_at <= ?6 AND (created_at < ?6 OR id > ?7)
                      ORDER BY created_at DESC, id LIMIT ?2)
       UNION
       SELECT * FROM (SELECT * FROM batches WHERE ?4 AND project_id = ?1 AND owner IS NULL
+                     AND created_at <= ?6 AND (created_at < ?6 OR id > ?7)
                      ORDER BY created_at DESC, id LIMIT ?2)
       UNION
       SELECT * FROM batches WHERE +project_id = ?1 AND id IN (SELECT value FROM json_each(?5))
+                     AND created_at <= ?6 AND (created_at < ?6 OR id > ?7)
     ) ORDER BY created_at DESC, id LIMIT ?2";
+
+/// Every batch of a project behind a place.
+const ALL: &str = "
+    SELECT * FROM batches WHERE project_id = ? AND created_at <= ? AND (created_at < ? OR id > ?)
+    ORDER BY created_at DESC, id LIMIT ?";
+
+/// Thumbnails that a list tells of a batch.
+const LISTED_THUMBNAILS: usize = 4;
+
+/// How many versions back they are looked for: a photo takes two, and a list must not walk thousands of photos a batch.
+const LATELY: i64 = 64;
 
 /// A photo to be declared.
 #[derive(Debug, Clone)]
@@ -51,6 +69,40 @@ pub(crate) enum Cancellation {
     Unknown,
     Ended(BatchStatus),
 }
+
+/// A place in a list of batches, the newest first: behind this batch. Written `CREATED-ID`, which readers pass back as it
+/// is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    created_at: i64,
+    batch: BatchId,
+}
+
+impl Place {
+    pub(crate) fn behind(summary: &Summary) -> Self {
+        Self { created_at: summary.created_ms, batch: summary.head.batch_id.clone() }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.created_at, self.batch)
+    }
+}
+
+impl FromStr for Place {
+    type Err = NoPlace;
+
+    fn from_str(text: &str) -> Result<Self, NoPlace> {
+        let (created_at, batch) = text.split_once('-').ok_or(NoPlace)?;
+        let created_at = created_at.parse().map_err(|_| NoPlace)?;
+        Ok(Self { created_at, batch: BatchId::new(batch).map_err(|_| NoPlace)? })
+    }
+}
+
+/// A text that is no [`Place`].
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct NoPlace;
 
 /// A batch, and the application's user who owns it.
 #[derive(Debug)]
@@ -160,26 +212,54 @@ impl Db {
         Ok(Cancellation::Done(Stepped { batch: batch.clone(), ended: true }))
     }
 
-    /// The newest batches of a project, of those that are `visible`.
+    /// The newest batches of a project, of those that are `visible` and behind `place`, or of all.
     pub(crate) async fn batches_of(
         &self,
         project: &str,
         visible: Visible<'_>,
+        place: Option<&Place>,
         limit: u32,
     ) -> Result<Vec<Summary>, DbError> {
+        let (created_at, id) = place.map_or((i64::MAX, ""), |place| (place.created_at, place.batch.as_str()));
         let rows: Vec<BatchRow> = match visible {
             Visible::All => {
-                let query =
-                    sqlx::query_as("SELECT * FROM batches WHERE project_id = ? ORDER BY created_at DESC, id LIMIT ?");
-                query.bind(project).bind(limit).fetch_all(&self.reads).await?
+                let query = sqlx::query_as(ALL).bind(project).bind(created_at).bind(created_at).bind(id).bind(limit);
+                query.fetch_all(&self.reads).await?
             }
             Visible::These { owner, unowned, named } => {
                 let named = serde_json::Value::from_iter(named.iter().map(BatchId::as_str)).to_string();
                 let query = sqlx::query_as(THESE).bind(project).bind(limit).bind(owner).bind(unowned).bind(named);
-                query.fetch_all(&self.reads).await?
+                query.bind(created_at).bind(id).fetch_all(&self.reads).await?
             }
         };
-        rows.iter().map(BatchRow::summary).collect()
+        let mut summaries = rows.iter().map(BatchRow::summary).collect::<Result<Vec<_>, _>>()?;
+        self.add_thumbnails(&mut summaries).await?;
+        Ok(summaries)
+    }
+
+    /// Of the photos that were done last.
+    async fn add_thumbnails(&self, summaries: &mut [Summary]) -> Result<(), DbError> {
+        if summaries.is_empty() {
+            return Ok(());
+        }
+        let mut query = QueryBuilder::new(
+            "SELECT photos.batch_id, photos.id FROM photos JOIN batches ON batches.id = photos.batch_id
+             WHERE photos.status = 'COMPLETED' AND photos.version > batches.version - ",
+        );
+        query.push_bind(LATELY).push(" AND batches.id IN (");
+        let mut ids = query.separated(", ");
+        for summary in &*summaries {
+            ids.push_bind(summary.head.batch_id.as_str());
+        }
+        query.push(") ORDER BY photos.id");
+        let done: Vec<(String, String)> = query.build_query_as().fetch_all(&self.reads).await?;
+        for summary in summaries {
+            let of_batch = done.iter().filter(|(batch, _)| batch == summary.head.batch_id.as_str());
+            let photos = of_batch.take(LISTED_THUMBNAILS).map(|(_, photo)| PhotoId::new(photo));
+            summary.thumbnails =
+                photos.map(|photo| photo.map(|photo| names::thumbnail_url(&photo))).collect::<Result<_, _>>()?;
+        }
+        Ok(())
     }
 
     /// Whose a batch is; `None`: there is no such batch.
@@ -215,6 +295,16 @@ fn reopened(ended: &Head, now: i64) -> Result<Head, DbError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_place_is_read_as_it_is_written_and_nothing_else_is_one() {
+        for text in ["1795389030082-b_1", "0-x", "7-with-a-dash"] {
+            assert_eq!(text.parse::<Place>().unwrap().to_string(), text);
+        }
+        for text in ["", "7", "7-", "-b", "x-b", "7-b*", "7.5-b", "99999999999999999999-b"] {
+            assert_eq!(text.parse::<Place>(), Err(NoPlace), "{text}");
+        }
+    }
 
     #[test]
     fn a_reopened_batch_has_a_greater_epoch_even_when_the_clock_goes_back() {

@@ -48,7 +48,8 @@ impl BatchRow {
     }
 
     pub(super) fn summary(&self) -> Result<Summary, DbError> {
-        Ok(Summary { head: self.head()?, created_at: date_time(self.created_at) })
+        let created_at = date_time(self.created_at);
+        Ok(Summary { head: self.head()?, created_at, thumbnails: Vec::new(), created_ms: self.created_at })
     }
 }
 
@@ -59,6 +60,10 @@ pub(crate) struct Summary {
     #[serde(flatten)]
     pub head: Head,
     pub created_at: String,
+    /// Where some of its photos' thumbnails are.
+    pub thumbnails: Vec<String>,
+    #[serde(skip)]
+    pub created_ms: i64,
 }
 
 /// A photo.

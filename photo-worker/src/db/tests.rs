@@ -193,7 +193,7 @@ async fn a_list_has_the_newest_of_exactly_those_that_may_be_seen() {
     }
     for (caller, project) in callers.iter().flat_map(|caller| ["p", "q", "r"].map(|project| (caller, project))) {
         let ids = async |visible, limit| -> Vec<BatchId> {
-            let listed = db.batches_of(project, visible, limit).await.unwrap();
+            let listed = db.batches_of(project, visible, None, limit).await.unwrap();
             listed.into_iter().map(|summary| summary.head.batch_id).collect()
         };
         let mut expected = ids(Visible::All, 100).await;
@@ -205,7 +205,45 @@ async fn a_list_has_the_newest_of_exactly_those_that_may_be_seen() {
         assert_eq!(ids(caller.visible(), 3).await, expected, "{caller:?} in {project}");
     }
     let ticket = Grant { only: Some(batches[0].0.clone()), ..Grant::user("anna") };
-    assert!(db.batches_of("p", Caller::Bearer(ticket).visible(), 100).await.unwrap().is_empty());
+    assert!(db.batches_of("p", Caller::Bearer(ticket).visible(), None, 100).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn pages_of_any_size_have_each_batch_once_in_the_order_of_the_whole() {
+    let (db, _dir) = database().await;
+    batches_of_several(&db).await;
+    for caller in [Caller::Developer(None), Caller::Developer(Some("anna".to_owned()))] {
+        let whole = db.batches_of("p", caller.visible(), None, 100).await.unwrap();
+        for limit in 1..=7 {
+            let (mut pages, mut place) = (Vec::new(), None);
+            loop {
+                let page = db.batches_of("p", caller.visible(), place.as_ref(), limit).await.unwrap();
+                let Some(last) = page.last() else { break };
+                place = Some(Place::behind(last));
+                pages.extend(page);
+            }
+            let ids = |list: &[Summary]| list.iter().map(|one| one.head.batch_id.clone()).collect::<Vec<_>>();
+            assert_eq!(ids(&pages), ids(&whole), "{limit} a page");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_list_tells_some_thumbnails_of_what_was_done_lately() {
+    let (db, _dir) = database().await;
+    let (_, none) = batch(&db, 2, true).await;
+    let (some, photos) = batch(&db, 40, true).await;
+    for (n, photo) in photos.iter().take(36).enumerate() {
+        db.begin(photo, 2_000).await.unwrap().unwrap();
+        db.finish(photo, if n < 3 { Err("blurred") } else { Ok("{}") }, 2_000).await.unwrap().unwrap();
+    }
+    let listed = db.batches_of("p", Visible::All, None, 100).await.unwrap();
+    let thumbnails = |id: &BatchId| &listed.iter().find(|one| one.head.batch_id == *id).unwrap().thumbnails;
+    // 64 versions back are the last 32 that were begun and done.
+    let expected: Vec<String> = photos[4..8].iter().map(names::thumbnail_url).collect();
+    assert_eq!(*thumbnails(&some), expected);
+    let without = db.owner_of_photo(&none[0]).await.unwrap().unwrap().batch;
+    assert!(thumbnails(&without).is_empty());
 }
 
 #[tokio::test]
@@ -215,7 +253,7 @@ async fn whoever_sees_little_walks_little() {
         sqlx::query_as(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {THESE}"))).fetch_all(&db.reads).await.unwrap();
     let steps: Vec<&str> = plan.iter().map(|(.., step)| &**step).filter(|step| step.contains(" batches ")).collect();
     let by = |start: &str| steps.iter().filter(|step| step.starts_with(start)).count();
-    let owners = by("SEARCH batches USING INDEX batches_of_owner (project_id=? AND owner=?)");
+    let owners = by("SEARCH batches USING INDEX batches_of_owner (project_id=? AND owner=? AND created_at<?)");
     let named = by("SEARCH batches USING INDEX sqlite_autoindex_batches_1 (id=?)");
     assert_eq!((owners, named, steps.len()), (2, 1, 3), "{plan:?}");
 }

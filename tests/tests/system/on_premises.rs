@@ -63,6 +63,7 @@ async fn the_edge_on_premises_serves_the_page_and_takes_a_batch_from_upload_to_e
     for (path, expected) in [
         ("/", "text/html; charset=utf-8"),
         ("/batches/b-1", "text/html; charset=utf-8"),
+        ("/projects/p", "text/html; charset=utf-8"),
         ("/assets/main.js", "text/javascript; charset=utf-8"),
         ("/assets/main.css", "text/css; charset=utf-8"),
         ("/assets/favicon.svg", "image/svg+xml"),
