@@ -58,7 +58,7 @@ async fn neither_the_owner_nor_a_redacted_field_is_on_the_wire() -> Result<()> {
         }
         wire.push(("a message", payload));
     }
-    assert!(wire.iter().filter(|(what, _)| *what == "a message").count() > 2, "{wire:?}");
+    assert!(wire.iter().filter(|(what, _)| *what == "a message").count() >= 2, "{wire:?}");
     assert!(wire.iter().any(|(_, text)| text.contains("sharpness")), "what is not named is shown");
     for (what, text) in &wire {
         assert!(!text.contains(OWNER) && !text.contains("owner"), "{what} tells the owner: {text}");
