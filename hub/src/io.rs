@@ -94,7 +94,7 @@ pub enum Output {
         trace: TraceParent,
         /// What was shown.
         position: Position,
-        /// To how many viewers.
+        /// To how many viewers; at least one.
         viewers: usize,
         /// From the earliest commit until now; `None`: the update does not tell when that was.
         latency: Option<Millis>,

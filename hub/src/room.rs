@@ -528,11 +528,14 @@ impl Turn<'_> {
         self.trace(trace, at, shown_from);
     }
 
-    /// What was shown since there were `shown_from` outputs belongs to this trace.
+    /// What was shown since there were `shown_from` outputs, if anything was, belongs to this trace.
     fn trace(&mut self, trace: Option<TraceParent>, at: Option<u64>, shown_from: usize) {
         let (Some(trace), Some(position)) = (trace, self.room.replica.position()) else { return };
         let written = |output: &Output| if let Output::Write { to, .. } = output { to.len() } else { 0 };
         let viewers = self.out[shown_from..].iter().map(written).sum();
+        if viewers == 0 {
+            return;
+        }
         let latency = at.map(|at| self.moment.now.saturating_sub(at));
         self.out.push(Output::Traced { trace, position, viewers, latency });
     }

@@ -158,6 +158,16 @@ fn a_traced_update_is_told_once_when_it_is_shown() {
 }
 
 #[test]
+fn a_traced_update_that_nobody_is_shown_is_not_told() {
+    let trace = TraceParent::new(1, 1, true);
+    let mut behind = live_room(3);
+    assert!(told(&behind.handle(Input::Message(&traced(3, 4, trace)), 2_000, FULL)).is_empty());
+    let mut left = live_room(3);
+    left.handle(Input::Left(ViewerId(1)), 2_000, OPEN);
+    assert!(told(&left.handle(Input::Message(&traced(3, 4, trace)), 2_001, OPEN)).is_empty());
+}
+
+#[test]
 fn a_traced_update_that_leads_to_a_read_is_told_when_that_has_shown_it() {
     let (mut room, trace) = (live_room(3), TraceParent::new(1, 1, false));
     let out = room.handle(Input::Message(&traced(5, 6, trace)), 2_000, OPEN);
