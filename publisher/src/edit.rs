@@ -21,6 +21,9 @@ pub enum EditError {
     /// An ended batch can't be cancelled.
     #[error("it has ended already: it is {0:?}")]
     Ended(BatchStatus),
+    /// There is no photo to work on again: open, the batch would never end.
+    #[error("no photo has failed: there is nothing to work on again")]
+    NothingFailed,
     /// Fields of the hash would be lost.
     #[error("{0} fields of what redis holds of it can't be read, and would be lost: publish its whole state")]
     Unreadable(usize),
@@ -46,6 +49,9 @@ pub(crate) fn reopened(state: &BatchState, now: u64) -> Result<BatchState, EditE
     let mut head = state.head().clone();
     if !head.status.is_terminal() {
         return Err(EditError::Open(head.status));
+    }
+    if head.counts.completed == head.counts.total {
+        return Err(EditError::NothingFailed);
     }
     let (epoch, version) = (now.max(head.position.epoch() + 1), head.position.version() + 1);
     move_to(&mut head, epoch, version, now)?;
@@ -118,6 +124,14 @@ mod tests {
         assert_eq!(position.to_string(), "9000000000001-4");
         let last = state("PARTIAL", "9007199254740991-3", PARTIAL);
         assert!(matches!(reopened(&last, 5), Err(EditError::NoNext(_))));
+    }
+
+    #[test]
+    fn a_batch_of_which_nothing_failed_stays_as_it_ended() {
+        let counts = r#"{"total":2,"queued":0,"processing":0,"completed":2,"failed":0}"#;
+        let json = format!(r#"{{"batchId":"b","position":"7-3","status":"COMPLETED","counts":{counts}}}"#);
+        let completed = BatchState::from_json(json.as_bytes()).unwrap();
+        assert!(matches!(reopened(&completed, NOW), Err(EditError::NothingFailed)));
     }
 
     #[test]
