@@ -1,6 +1,6 @@
 //! What the application decides of what leaves its process: what is left out, and how long Redis keeps it.
 
-use std::{borrow::Cow, mem, sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use wire::{BatchState, Changes, Head, Photo, StateError};
 
@@ -50,7 +50,7 @@ impl Policy {
         for photo in photos {
             let mut shown = photo.clone();
             redact(&mut shown);
-            (photo.result, photo.error) = (mem::take(&mut shown.result), mem::take(&mut shown.error));
+            (photo.result, photo.error) = (shown.result, shown.error);
         }
     }
 }

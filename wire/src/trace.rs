@@ -73,10 +73,10 @@ impl FromStr for TraceParent {
             b'0'..=b'9' | b'a'..=b'f' => !DASHES.contains(&at),
             _ => false,
         });
-        let longer = matches!((&bytes[..2], rest.first()), (_, None)) || (&bytes[..2] != b"00" && rest[0] == b'-');
+        let may_end_here = rest.is_empty() || (!bytes.starts_with(b"00") && rest.starts_with(b"-"));
         let zeros = |from: usize, to: usize| bytes[from..to].iter().all(|byte| *byte == b'0');
         let no_id = zeros(DASHES[0] + 1, DASHES[1]) || zeros(DASHES[1] + 1, DASHES[2]);
-        if !well_formed || !longer || no_id || &bytes[..2] == b"ff" {
+        if !well_formed || !may_end_here || no_id || bytes.starts_with(b"ff") {
             return Err(TraceParentError);
         }
         bytes[..2].copy_from_slice(b"00");
