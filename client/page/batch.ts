@@ -159,9 +159,11 @@ export class BatchFace {
     if (!stage) return;
     await this.#change("retry", async () => {
       stage.session.reopening = await retryBatch(stage.session.batchId);
+      // Its reader has gone on to something else.
+      if (this.#stage !== stage) return;
       stage.session.heard = undefined;
       stage.stop();
-      if (this.#stage === stage) this.#watch(stage);
+      this.#watch(stage);
       this.#view.focusHeading();
     });
   }
@@ -172,13 +174,15 @@ export class BatchFace {
   }
 
   async #change(what: "retry" | "cancel", change: () => Promise<void>): Promise<void> {
+    const stage = this.#stage;
     this.#view.drawAction({ busy: true });
     try {
       await change();
-      this.#view.drawAction({ busy: false });
+      if (this.#stage === stage) this.#view.drawAction({ busy: false });
     } catch (error) {
       if (!(error instanceof ServerError)) throw error;
-      this.#view.drawAction({ busy: false, problem: this.#words.texts.couldNot[what](this.#words.explain(error.problem)) });
+      // What went wrong with one batch is not said on the face of another.
+      if (this.#stage === stage) this.#view.drawAction({ busy: false, problem: this.#words.texts.couldNot[what](this.#words.explain(error.problem)) });
     }
   }
 

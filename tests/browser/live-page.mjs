@@ -14,6 +14,7 @@ import { address, drive, expect, filesIn, id, inspect, inTime, need, openPage, s
 const files = filesIn(need("PHOTOS"));
 const notes = files.filter((path) => path.endsWith(".txt"));
 const photos = files.filter((path) => !notes.includes(path));
+const broken = photos.filter((path) => path.endsWith("broken.jpg"));
 const good = photos.filter((path) => !path.endsWith("broken.jpg"));
 
 /** How fast the film's photos are let through, how often it is looked at, and how fast that is shown again. */
@@ -23,7 +24,7 @@ const FILM = { uploadMs: 420, frameMs: 210, shownMs: 160, width: 960, height: 64
 const RANK = { WAITING: 0, UPLOADING: 0, UNSENT: 0, QUEUED: 1, PROCESSING: 2, COMPLETED: 3, FAILED: 3 };
 
 await drive("live page", process.env.FILM ? [theFilm] : [
-  aBatchFromChoosingToItsEnd, droppedAndPastedPhotosMakeBatches, aBatchIsCancelledAndRunOn, aLostNetworkIsShownAndHealed,
+  aBatchFromChoosingToItsEnd, droppedAndPastedPhotosMakeBatches, aBatchIsCancelledAndRunOn, aLateAnswerLeavesAnotherFaceAlone, aLostNetworkIsShownAndHealed,
   oneThatWasDeletedAndOthersThatMayNotBeSeen, whatIsNotThere, everythingByKeyboard, thousandsOfPhotos, inFrench,
 ]);
 
@@ -210,6 +211,38 @@ async function aBatchIsCancelledAndRunOn(browser) {
   const { tiles } = await lookAt(page);
   expect(tiles.every(({ status }) => status === "COMPLETED"), `run on, there are ${tiles.map(({ status }) => status)}`);
   expect(problems.length === 0, `the browser complained: ${problems.join("; ")}`);
+  await context.close();
+}
+
+/** Whoever has gone on to something else is not moved, or told of what went wrong there. */
+async function aLateAnswerLeavesAnotherFaceAlone(browser) {
+  const { context, page } = await openPage(browser);
+  const body = JSON.stringify({ type: "urn:batchcast:problem:internal", title: "Internal error", status: 500 });
+  const problem = { status: 500, contentType: "application/problem+json", body };
+  const accepted = { status: 202, contentType: "application/json", body: JSON.stringify({ batchId: "b-1", photoIds: [], streamUrl: "/" }) };
+  for (const answer of [accepted, problem]) {
+    await page.goto(address("/projects/late"));
+    await page.setInputFiles(id("file-input"), broken);
+    await until(page, "the broken photo did not fail", isEnded);
+    let release;
+    const released = new Promise((go) => void (release = go));
+    await page.route("**/retry", async (route) => {
+      await released;
+      await route.fulfill(answer);
+    });
+    await page.click(id("retry-failed"));
+    await page.click(id("all-batches"));
+    await page.waitForSelector(shown("project"));
+    await page.focus(id("file-input"));
+    const answered = page.waitForResponse("**/retry");
+    release();
+    await (await answered).finished();
+    await page.evaluate(() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn))));
+    const focused = await page.evaluate(() => document.activeElement?.getAttribute("data-testid"));
+    expect(focused === "file-input", `a late answer of ${answer.status} has moved the focus to "${focused}"`);
+    expect(await page.textContent(id("action-problem")) === "", `a late answer of ${answer.status} is told on another face`);
+    await page.unroute("**/retry");
+  }
   await context.close();
 }
 
