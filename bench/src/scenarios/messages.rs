@@ -18,7 +18,7 @@ use crate::sample::Sample;
 const PHOTOS: usize = 500;
 /// In a run that only shows that all works.
 const FEW_PHOTOS: usize = 50;
-/// About what two cores make of photos of 12 megapixels.
+/// Somewhat more than two cores make of photos of 12 megapixels in the demo.
 const A_SECOND: u32 = 10;
 const FAST_A_SECOND: u32 = 200;
 
