@@ -1,5 +1,7 @@
 //! The connection to Redis: made when needed, dropped when it proved broken, its loss told at once.
 //!
+//! The rest of the crate knows commands, scripts and subscriptions; how they travel stands here alone.
+//!
 //! Not `redis::aio::ConnectionManager`: the publisher must know when a connection was lost (a failover may have lost
 //! acknowledged writes), and its schedule already decides when to try again.
 
@@ -11,12 +13,15 @@ use std::{
     time::Duration,
 };
 
+use futures::StreamExt;
 use redis::{
-    AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, RedisError, RedisResult,
-    aio::{MultiplexedConnection, PubSub},
+    AsyncConnectionConfig, Client, Cmd, FromRedisValue, ProtocolVersion, PushInfo, PushKind, RedisError, RedisResult,
+    Script, Value,
+    aio::{MultiplexedConnection, PubSubSink, PubSubStream},
     io::tcp::{TcpSettings, socket2::TcpKeepalive},
 };
 use tokio::sync::{Mutex, Notify};
+use wire::script::Call;
 
 use crate::{PublishError, error::is_transport};
 
@@ -82,8 +87,21 @@ impl Link {
         })
     }
 
-    /// Runs `command` on the connection, made first where there is none. A transport error drops the connection.
-    pub(crate) async fn run<T>(
+    /// Sends a command. `name` is what an error calls it.
+    pub(crate) async fn send<T: FromRedisValue>(&self, name: &'static str, command: &Cmd) -> Result<T, PublishError> {
+        self.run(name, async |connection| command.query_async(connection).await).await
+    }
+
+    /// Runs a script by its SHA; where Redis has forgotten it (a restart, a failover, `SCRIPT FLUSH`) it is loaded and
+    /// called again.
+    pub(crate) async fn script<T: FromRedisValue>(&self, script: &Script, call: &Call) -> Result<T, PublishError> {
+        let mut invocation = script.prepare_invoke();
+        invocation.key(&call.key).arg(&call.args);
+        self.run("EVALSHA", async |connection| invocation.invoke_async(connection).await).await
+    }
+
+    /// On the connection, made first where there is none. A transport error drops it.
+    async fn run<T>(
         &self,
         name: &'static str,
         command: impl AsyncFnOnce(&mut MultiplexedConnection) -> RedisResult<T>,
@@ -109,21 +127,20 @@ impl Link {
     }
 
     /// A connection of its own for a subscription. RESP2: any server speaks it, and here it lacks nothing.
-    pub(crate) async fn subscribe(&self, channel: &str) -> Result<PubSub, PublishError> {
+    pub(crate) async fn subscribe(&self, channel: &str) -> Result<Subscription, PublishError> {
         let subscribing = async {
             let mut pubsub = self.plain.get_async_pubsub().await?;
             pubsub.subscribe(channel).await?;
             Ok(pubsub)
         };
         match tokio::time::timeout(self.timeouts.connection, subscribing).await {
-            Ok(result) => result.map_err(|e| PublishError::from_redis("SUBSCRIBE", e)),
+            Ok(Ok(pubsub)) => {
+                let (sink, messages) = pubsub.split();
+                Ok(Subscription { sink, messages, response_timeout: self.timeouts.response })
+            }
+            Ok(Err(error)) => Err(PublishError::from_redis("SUBSCRIBE", error)),
             Err(elapsed) => Err(PublishError::Unanswered { source: Box::new(elapsed) }),
         }
-    }
-
-    /// How long an answer may take.
-    pub(crate) fn response_timeout(&self) -> Duration {
-        self.timeouts.response
     }
 
     /// The lock is held while connecting, so that those who come at the same time share one attempt.
@@ -152,6 +169,25 @@ impl Link {
             result => result,
         };
         Ok(Live { connection: connection?, broken })
+    }
+}
+
+/// The messages of one channel.
+pub(crate) struct Subscription {
+    sink: PubSubSink,
+    messages: PubSubStream,
+    response_timeout: Duration,
+}
+
+impl Subscription {
+    /// The next message; `None`: the subscription is lost. Safe to cancel.
+    pub(crate) async fn next(&mut self) -> Option<Vec<u8>> {
+        Some(self.messages.next().await?.get_payload_bytes().to_vec())
+    }
+
+    /// Asks whether it is alive.
+    pub(crate) async fn answers(&mut self) -> bool {
+        matches!(tokio::time::timeout(self.response_timeout, self.sink.ping::<Value>()).await, Ok(Ok(_)))
     }
 }
 

@@ -2,13 +2,17 @@
 
 use std::collections::HashMap;
 
-use redis::{Script, aio::PubSub};
+use redis::Script;
 use wire::{
     BatchId, BatchState, Cause, Changes, StateError, Stored, keys,
     script::{self, Reply, Settings, UPDATE_LUA},
 };
 
-use crate::{PublishError, link::Link, policy::Policy};
+use crate::{
+    PublishError,
+    link::{Link, Subscription},
+    policy::Policy,
+};
 
 pub(crate) struct Store {
     link: Link,
@@ -40,35 +44,32 @@ impl Store {
     /// Writes and announces. `cause`: the earliest commit covered.
     pub(crate) async fn update(&self, changes: &Changes, cause: Cause) -> Result<Done, PublishError> {
         let changes = self.policy.redacted(changes);
-        self.call(script::update(self.settings(self.policy.ttl_secs(&changes.head)), &changes, cause)?).await
+        self.call(&script::update(self.settings(self.policy.ttl_secs(&changes.head)), &changes, cause)?).await
     }
 
     /// Stores without announcing, only where nothing is stored.
     pub(crate) async fn fill(&self, state: &BatchState, ttl_secs: u64) -> Result<Done, PublishError> {
         let mut changes = Changes::full(state, None);
         self.policy.redact(&mut changes.photos);
-        self.call(script::fill(self.settings(ttl_secs), &changes)?).await
+        self.call(&script::fill(self.settings(ttl_secs), &changes)?).await
     }
 
     pub(crate) async fn invalidate(&self, batch: &BatchId) -> Result<Done, PublishError> {
-        self.call(script::invalidate(self.settings(self.policy.ttl.as_secs()), batch)).await
+        self.call(&script::invalidate(self.settings(self.policy.ttl.as_secs()), batch)).await
     }
 
     /// What Redis holds. A value of another type than a hash (an older design kept a string) counts as nothing.
     pub(crate) async fn read(&self, batch: &BatchId) -> Result<Option<Stored>, PublishError> {
-        let key = keys::hash(&self.prefix, batch);
-        let read = self.link.run("HGETALL", async |connection| {
-            let answer = redis::cmd("HGETALL").arg(key).query_async(connection).await;
-            match answer {
-                Err(error) if error.code() == Some("WRONGTYPE") => Ok(HashMap::new()),
-                other => other,
-            }
-        });
-        let fields: HashMap<Vec<u8>, Vec<u8>> = read.await?;
+        let mut command = redis::cmd("HGETALL");
+        command.arg(keys::hash(&self.prefix, batch));
+        let fields: HashMap<Vec<u8>, Vec<u8>> = match self.link.send("HGETALL", &command).await {
+            Err(PublishError::Rejected { message, .. }) if message.starts_with("WRONGTYPE") => HashMap::new(),
+            other => other?,
+        };
         from_fields(batch, &fields).map_err(PublishError::Unreadable)
     }
 
-    pub(crate) async fn subscribe(&self, batch: &BatchId) -> Result<PubSub, PublishError> {
+    pub(crate) async fn subscribe(&self, batch: &BatchId) -> Result<Subscription, PublishError> {
         self.link.subscribe(&keys::channel(&self.prefix, batch)).await
     }
 
@@ -76,13 +77,8 @@ impl Store {
         Settings { prefix: &self.prefix, ttl_secs }
     }
 
-    /// By SHA; where Redis has forgotten the script (a restart, a failover, `SCRIPT FLUSH`) it is loaded and called
-    /// again.
-    async fn call(&self, call: script::Call) -> Result<Done, PublishError> {
-        let mut invocation = self.script.prepare_invoke();
-        invocation.key(call.key).arg(call.args);
-        let (word, replaced): (String, i64) =
-            self.link.run("EVALSHA", async |connection| invocation.invoke_async(connection).await).await?;
+    async fn call(&self, call: &script::Call) -> Result<Done, PublishError> {
+        let (word, replaced): (String, i64) = self.link.script(&self.script, call).await?;
         let reply = Reply::parse(&word).ok_or_else(|| PublishError::Rejected {
             command: "EVALSHA",
             message: format!("a reply that update.lua does not give: {word:?}"),

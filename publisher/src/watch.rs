@@ -2,11 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures::{Stream, StreamExt, stream};
-use redis::aio::{PubSubSink, PubSubStream};
+use futures::{Stream, stream};
 use wire::{BatchId, BatchState, Message, Position, Replica, replica::Received};
 
-use crate::{PublishError, backoff, store::Store};
+use crate::{PublishError, backoff, link::Subscription, store::Store};
 
 /// After so long without a message the subscription is asked whether it is alive.
 const SILENCE: Duration = Duration::from_secs(20);
@@ -33,7 +32,7 @@ struct Watcher {
     store: Arc<Store>,
     batch: BatchId,
     replica: Replica,
-    subscription: Option<(PubSubSink, PubSubStream)>,
+    subscription: Option<Subscription>,
     must_read: bool,
     failures: u32,
     shown: Option<Position>,
@@ -68,7 +67,7 @@ impl Watcher {
     /// One step: subscribe first, then read, then take messages.
     async fn advance(&mut self) -> Result<(), PublishError> {
         if self.subscription.is_none() {
-            self.subscription = Some(self.store.subscribe(&self.batch).await?.split());
+            self.subscription = Some(self.store.subscribe(&self.batch).await?);
             self.must_read = true;
         }
         if self.must_read {
@@ -103,16 +102,12 @@ impl Watcher {
     }
 
     async fn message(&mut self) -> Result<Received, PublishError> {
-        let Some((sink, messages)) = &mut self.subscription else { return Ok(Received::Dropped) };
-        match tokio::time::timeout(SILENCE, messages.next()).await {
-            Ok(Some(message)) => return Ok(self.replica.receive(Message::parse(message.get_payload_bytes()))),
+        let Some(subscription) = &mut self.subscription else { return Ok(Received::Dropped) };
+        match tokio::time::timeout(SILENCE, subscription.next()).await {
+            Ok(Some(message)) => return Ok(self.replica.receive(Message::parse(&message))),
             Ok(None) => {}
-            Err(_) => {
-                let answered = tokio::time::timeout(self.store.link().response_timeout(), sink.ping::<redis::Value>());
-                if matches!(answered.await, Ok(Ok(_))) {
-                    return Ok(Received::Dropped);
-                }
-            }
+            Err(_) if subscription.answers().await => return Ok(Received::Dropped),
+            Err(_) => {}
         }
         self.subscription = None;
         Err(PublishError::Unanswered { source: "the subscription was lost".into() })
