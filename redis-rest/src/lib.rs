@@ -20,3 +20,8 @@ pub use subscribe::Frame;
 
 /// One command: its name, then its arguments, as the bytes Redis gets.
 pub type Args = Vec<Vec<u8>>;
+
+/// The code in the README runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -36,3 +36,8 @@ pub use replica::Replica;
 pub use seen::Seen;
 pub use state::{BatchState, BatchStatus, Counts, Delta, Head, Photo, PhotoStatus, StateError, Stored};
 pub use trace::{TraceParent, TraceParentError};
+
+/// The code in the README runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
