@@ -11,6 +11,7 @@ mod dependencies;
 mod faults;
 mod fuzz;
 mod interrupt;
+mod packages;
 mod photos;
 mod scene;
 mod serve;

@@ -58,3 +58,8 @@ pub(crate) fn to_fuzz() -> Result<PathBuf> {
 pub(crate) fn cargo_deny() -> Result<PathBuf> {
     Tool { package: "cargo-deny", version: "0.20.2", program: "cargo-deny" }.ensure()
 }
+
+/// What compiles feature by feature: `cargo hack`, which is returned.
+pub(crate) fn cargo_hack() -> Result<PathBuf> {
+    Tool { package: "cargo-hack", version: "0.6.46", program: "cargo-hack" }.ensure()
+}

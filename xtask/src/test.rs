@@ -8,7 +8,7 @@ use stack::workspace;
 
 use crate::artifacts::{self, COMMAND, worker_target_dir};
 use crate::command::{command, path_with, run};
-use crate::{dependencies, fuzz, setup};
+use crate::{dependencies, fuzz, packages, setup};
 
 /// What runs as wasm32. Its plain parts are checked and tested natively with the rest, all of it is checked for wasm32.
 const WORKER: &str = "batchcast-edge";
@@ -27,6 +27,8 @@ pub(crate) fn run_steps(system_tests: &[String]) -> Result<()> {
         steps.run("format", || run(cargo("fmt").args(["--all", "--check"])))?;
         steps.run("lints", lints)?;
         steps.run("lints of the Worker", || run(&mut worker_lints()))?;
+        steps.run("features one by one", packages::check_features)?;
+        steps.run("crates as published", packages::check_published)?;
         steps.run("documentation", documentation)?;
         steps.run("documentation of the Worker", || run(&mut worker_documentation()))?;
     }
