@@ -70,7 +70,7 @@ impl PublishError {
         if is_transport(&error) {
             return Self::Unanswered { source: Box::new(error) };
         }
-        Self::Rejected { command, message: error.to_string() }
+        Self::Rejected { command, message: words(&error) }
     }
 
     /// The same for the making of a connection.
@@ -79,6 +79,14 @@ impl PublishError {
             return Self::Unanswered { source: Box::new(error) };
         }
         Self::NotAdmitted { message: error.to_string() }
+    }
+}
+
+/// Redis' own words where it said no: the library puts its codes into quotation marks.
+fn words(error: &redis::RedisError) -> String {
+    match (error.kind(), error.code(), error.detail()) {
+        (redis::ErrorKind::Extension, Some(code), Some(detail)) => format!("{code}: {detail}"),
+        _ => error.to_string(),
     }
 }
 
