@@ -3,7 +3,7 @@
 //! In scope: tokens, their comparison, their file. Out of scope: HTTP, and what a command does.
 
 use crate::config::Secret;
-use crate::target::Credentials;
+use redis_address::Credentials;
 use std::fmt;
 use std::path::Path;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};

@@ -1,8 +1,9 @@
 //! The gateway's settings: read once, from the command line and the environment.
 
 use crate::access::{self, TokenFileError, UserToken};
-use crate::target::{self, Address, AddressError, Credentials, Extras};
+use crate::target::Extras;
 use clap::{Parser, ValueEnum};
+use redis_address::{Address, AddressError, CertificateError, Certificates, Credentials};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -197,8 +198,8 @@ pub enum ConfigError {
     )]
     Redis(#[source] AddressError),
     /// A certificate for Redis cannot be read.
-    #[error("{0} is not usable: {1}")]
-    RedisCertificate(&'static str, #[source] std::io::Error),
+    #[error("{0}")]
+    RedisCertificate(#[from] CertificateError),
 }
 
 impl Config {
@@ -255,12 +256,11 @@ impl Config {
     /// [`ConfigError`] names the setting.
     pub(crate) fn redis(&self) -> Result<(Address, Extras), ConfigError> {
         let address = self.redis_url.expose().parse().map_err(ConfigError::Redis)?;
-        let certificates = target::certificates(
-            self.redis_ca_file.as_ref(),
-            self.redis_cert_file.as_ref(),
-            self.redis_key_file.as_ref(),
-        );
-        let certificates = certificates.map_err(|(name, error)| ConfigError::RedisCertificate(name, error))?;
+        let certificates = Certificates::read(
+            self.redis_ca_file.as_deref(),
+            self.redis_cert_file.as_deref(),
+            self.redis_key_file.as_deref(),
+        )?;
         let password = self.redis_sentinel_password.as_ref().map(|password| password.expose().to_owned());
         let sentinel = Credentials { user: self.redis_sentinel_user.clone(), password };
         Ok((address, Extras { certificates, sentinel }))

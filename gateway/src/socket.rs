@@ -3,8 +3,9 @@
 //! The client library opens its own for subscriptions and clusters. The one for commands is opened here, because its
 //! replies are cleaned before the library reads them.
 
+use redis::ConnectionAddr;
 use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
-use redis::{ConnectionAddr, TlsCertificates};
+use redis_address::Certificates;
 use socket2::SockRef;
 use std::io;
 use std::sync::Arc;
@@ -12,9 +13,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::pki_types::ServerName;
 
 /// A peer that vanished is found by the kernel's probes: after this silence, and then so many unanswered ones.
 /// Asking by `PING` instead would make a quiet Redis answer for ever.
@@ -27,14 +26,11 @@ pub(crate) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
 
 /// Connects.
-pub(crate) async fn open(
-    address: &ConnectionAddr,
-    certificates: Option<&TlsCertificates>,
-) -> io::Result<Box<dyn Socket>> {
+pub(crate) async fn open(address: &ConnectionAddr, certificates: &Certificates) -> io::Result<Box<dyn Socket>> {
     match address {
         ConnectionAddr::Tcp(host, port) => Ok(Box::new(tcp(host, *port).await?)),
         ConnectionAddr::TcpTls { host, port, insecure: false, .. } => {
-            let connector = TlsConnector::from(Arc::new(client_config(certificates)?));
+            let connector = TlsConnector::from(Arc::new(certificates.client_config()?));
             let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
             Ok(Box::new(connector.connect(name, tcp(host, *port).await?).await?))
         }
@@ -57,25 +53,4 @@ pub(crate) fn tcp_settings() -> TcpSettings {
 
 fn keepalive() -> TcpKeepalive {
     TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_AFTER).with_retries(KEEPALIVE_PROBES)
-}
-
-fn client_config(certificates: Option<&TlsCertificates>) -> io::Result<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    let authority = certificates.and_then(|certificates| certificates.root_cert.as_deref());
-    match authority {
-        Some(pem) => {
-            for certificate in CertificateDer::pem_slice_iter(pem) {
-                roots.add(certificate.map_err(io::Error::other)?).map_err(io::Error::other)?;
-            }
-        }
-        // Some of a system's certificates are often of no use; the rest is.
-        None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
-    }
-    let builder = ClientConfig::builder().with_root_certificates(roots);
-    let Some(own) = certificates.and_then(|certificates| certificates.client_tls.as_ref()) else {
-        return Ok(builder.with_no_client_auth());
-    };
-    let chain = CertificateDer::pem_slice_iter(&own.client_cert).collect::<Result<_, _>>().map_err(io::Error::other)?;
-    let key = PrivateKeyDer::from_pem_slice(&own.client_key).map_err(io::Error::other)?;
-    builder.with_client_auth_cert(chain, key).map_err(io::Error::other)
 }

@@ -5,6 +5,7 @@
 //! Out of scope: building and installing, which is `cargo xtask`'s; batch semantics, which the tests state themselves.
 
 mod api;
+mod authority;
 mod builder;
 mod eventually;
 pub mod machine;
@@ -24,6 +25,7 @@ pub mod workspace;
 mod wrangler;
 
 pub use api::{Api, Batch, Read};
+pub use authority::{Authority, Certificate};
 pub use builder::{Builder, Plan};
 pub use eventually::{GUARD, eventually};
 pub use part::Part;

@@ -1,11 +1,10 @@
 //! Every way to reach Redis and to be reached: sockets, TLS, Sentinel, Cluster.
 
-use crate::authority::{Authority, Certificate};
 use crate::support::{Gateway, Wire, error, until, within};
 use futures::future::join_all;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use stack::{RedisServer, ports};
+use stack::{Authority, Certificate, RedisServer, ports};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -42,8 +41,8 @@ async fn redis_is_reached_by_a_socket() {
 
 #[tokio::test]
 async fn redis_is_reached_by_tls_where_both_sides_show_a_certificate() {
-    let (authority, foreign) = (Authority::new(), Authority::new());
-    let (server, client) = (authority.issue("server"), authority.issue("client"));
+    let (authority, foreign) = (Authority::new().unwrap(), Authority::new().unwrap());
+    let (server, client) = (authority.issue("server").unwrap(), authority.issue("client").unwrap());
     let (redis, url) = redis_with_tls(&authority, &server).await;
     let with = |authority: &Authority, client: &Certificate| {
         let variables = [
@@ -58,7 +57,7 @@ async fn redis_is_reached_by_tls_where_both_sides_show_a_certificate() {
     assert_works(&gateway, &redis).await;
 
     // Whoever is not trusted, on either side, is not talked to.
-    for stranger in [with(&foreign, &client), with(&authority, &foreign.issue("client"))] {
+    for stranger in [with(&foreign, &client), with(&authority, &foreign.issue("client").unwrap())] {
         let (status, answer) = stranger.post("/", r#"["PING"]"#).await;
         assert!(status == 503 && error(&answer).contains("nothing was sent"), "{answer}");
     }
@@ -110,8 +109,8 @@ async fn gateway_with_tls(redis: &RedisServer, certificate: &Certificate) -> Gat
 
 #[tokio::test]
 async fn commands_and_streams_go_over_tls() {
-    let (redis, authority) = (RedisServer::start().await.unwrap(), Authority::new());
-    let gateway = gateway_with_tls(&redis, &authority.issue("served")).await;
+    let (redis, authority) = (RedisServer::start().await.unwrap(), Authority::new().unwrap());
+    let gateway = gateway_with_tls(&redis, &authority.issue("served").unwrap()).await;
     let (mut client, _) = connect_by_tls(&gateway, &authority).await;
     client.send(PING).await;
     client.until(PONG).await;
@@ -125,8 +124,8 @@ async fn commands_and_streams_go_over_tls() {
 
 #[tokio::test]
 async fn a_replaced_certificate_is_shown_after_sighup_and_a_broken_one_is_not() {
-    let (redis, authority) = (RedisServer::start().await.unwrap(), Authority::new());
-    let (served, next) = (authority.issue("served"), authority.issue("next"));
+    let (redis, authority) = (RedisServer::start().await.unwrap(), Authority::new().unwrap());
+    let (served, next) = (authority.issue("served").unwrap(), authority.issue("next").unwrap());
     let before = certificate(&served.chain);
     let gateway = gateway_with_tls(&redis, &served).await;
     let (mut open, shown) = connect_by_tls(&gateway, &authority).await;

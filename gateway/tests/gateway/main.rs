@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "all of this is test code; a panic is how it fails")]
 
 mod access;
-mod authority;
 mod commands;
 mod connections;
 mod cors;
