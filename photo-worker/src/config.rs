@@ -3,7 +3,10 @@
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, str::FromStr, time::Duration};
 
 use axum::http::Uri;
-use publisher::token::{Expected, Secrets};
+use publisher::{
+    PublishError, RedisSettings,
+    token::{Expected, Secrets},
+};
 
 use crate::analysis::Findings;
 
@@ -13,8 +16,9 @@ use crate::analysis::Findings;
 pub struct Config {
     /// `PHOTO_WORKER_LISTEN`, `127.0.0.1:8090`. Port 0 takes any free one.
     pub listen: SocketAddr,
-    /// `REDIS_URL`, `redis://localhost:6379`.
-    pub redis_url: String,
+    /// `REDIS_URL`, `redis://localhost:6379`, with `REDIS_CA_FILE`, `REDIS_CERT_FILE`, `REDIS_KEY_FILE`,
+    /// `REDIS_SENTINEL_USER` and `REDIS_SENTINEL_PASSWORD`, none.
+    pub redis: RedisSettings,
     /// `DATABASE_URL`, `sqlite://photo-worker.db?mode=rwc`.
     pub database_url: String,
     /// `PHOTO_DIR`, `photos`: where files are kept.
@@ -70,7 +74,7 @@ impl Config {
         Ok(Self {
             listen: parsed(&lookup, "PHOTO_WORKER_LISTEN", "set an address and a port, 127.0.0.1:8090 say")?
                 .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8090))),
-            redis_url: text("REDIS_URL", "redis://localhost:6379"),
+            redis: redis(&lookup)?,
             database_url: database_url(&text("DATABASE_URL", "sqlite://photo-worker.db?mode=rwc"))?,
             photo_dir: text("PHOTO_DIR", "photos").into(),
             origin_token: value(&lookup, "ORIGIN_TOKEN"),
@@ -92,6 +96,18 @@ impl Config {
 
 fn value(lookup: &impl Fn(&str) -> Option<String>, name: &str) -> Option<String> {
     lookup(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+}
+
+/// Whether the address can be used, the publisher says at the start.
+fn redis(lookup: &impl Fn(&str) -> Option<String>) -> Result<RedisSettings, ConfigError> {
+    RedisSettings::from_lookup(lookup).map_err(|error| match error {
+        PublishError::Config { setting: variable, problem } => {
+            ConfigError { variable, problem: format!("can't be used ({problem})"), fix: "set the path of a PEM file" }
+        }
+        other => {
+            ConfigError { variable: "REDIS_URL", problem: other.to_string(), fix: "set redis://localhost:6379, say" }
+        }
+    })
 }
 
 fn parsed<T: FromStr<Err: std::fmt::Display>>(

@@ -118,7 +118,7 @@ impl Service {
         let db = Db::open(&config.database_url).await?;
         let files = Files::open(&config.photo_dir).map_err(ServiceError::Files)?;
         let waiting = db.recover(now_ms()).await?;
-        let mut builder = Publisher::builder(&config.redis_url)
+        let mut builder = Publisher::builder(config.redis.clone())
             .source(db.clone())
             .key_prefix(&config.key_prefix)
             .state_ttl(config.state_ttl)

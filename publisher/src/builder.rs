@@ -6,7 +6,7 @@ use tokio::runtime::Handle;
 use wire::{Head, Photo};
 
 use crate::{
-    ProgressSource, PublishError, Publisher,
+    ProgressSource, PublishError, Publisher, RedisSettings,
     link::{Link, Timeouts},
     policy::Policy,
     publisher::Settings,
@@ -26,7 +26,7 @@ pub const DEFAULT_RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Made by [`Publisher::builder`].
 #[must_use = "a builder does nothing until `connect`"]
 pub struct PublisherBuilder {
-    redis_url: String,
+    redis: RedisSettings,
     source: Option<Arc<dyn DynSource>>,
     key_prefix: String,
     policy: Policy,
@@ -36,9 +36,9 @@ pub struct PublisherBuilder {
 }
 
 impl PublisherBuilder {
-    pub(crate) fn new(redis_url: &str) -> Self {
+    pub(crate) fn new(redis: RedisSettings) -> Self {
         Self {
-            redis_url: redis_url.to_owned(),
+            redis,
             source: None,
             key_prefix: String::new(),
             policy: Policy::new(DEFAULT_STATE_TTL),
@@ -148,7 +148,7 @@ impl PublisherBuilder {
             return wrong("runtime", "await `connect` in a tokio runtime, or give one: `.runtime(handle)`");
         };
         let settings = Settings { state_ttl: self.policy.ttl, coalesce: self.coalesce };
-        let link = Link::new(&self.redis_url, self.timeouts)?;
+        let link = Link::new(&self.redis, self.timeouts)?;
         let store = Store::new(link, self.key_prefix, self.policy);
         Ok(Publisher::start(store, self.source, settings, &runtime))
     }

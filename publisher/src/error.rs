@@ -98,6 +98,8 @@ pub(crate) fn is_transport(error: &redis::RedisError) -> bool {
         error.kind(),
         ErrorKind::Io
             | ErrorKind::Parse
+            // In the middle of a failover.
+            | ErrorKind::MasterNameNotFoundBySentinel
             | ErrorKind::Server(Server::BusyLoading | Server::ReadOnly | Server::MasterDown | Server::ClusterDown)
     )
 }

@@ -39,10 +39,41 @@
 //! ```
 //! With `KEY_PREFIX=eu:` it is `~eu:batch:* &eu:batch:*`. `+subscribe +ping` serve [`Publisher::watch`] only, `+hgetall`
 //! also [`Publisher::cached`]. A database other than 0 in the URL needs `+select`.
+//! Behind sentinels the user also needs `+role`, and in a cluster, on each of its nodes, `+cluster|slots +asking`.
+//!
+//! The sentinels know other users than Redis; this one is enough there:
+//! ```text
+//! ACL SETUSER watcher on >PASSWORD resetkeys resetchannels -@all +role +sentinel|masters
+//! ```
+//!
+//! # Addresses
+//! | form | what it is | feature |
+//! |---|---|---|
+//! | `redis://[user:password@]host[:port][/database]` | one server | |
+//! | `rediss://…` | the same by TLS | `tls` (default) |
+//! | `unix:///path?db=0&user=…&pass=…` | the same by a Unix socket | |
+//! | `redis-sentinel://[user:password@]host[:port],…[/database]#NAME` | the master that these sentinels name | `sentinel` |
+//! | `redis-cluster://[user:password@]host[:port],…` | a cluster, found through any of these nodes | `cluster` |
+//!
+//! `rediss-sentinel://` and `rediss-cluster://` are by TLS, too. User and password are percent-encoded. Certificates of an
+//! authority of your own, a certificate to show, and the user at the sentinels are [`RedisSettings`]. The cryptography is
+//! rustls with `ring`; where the process has chosen no provider, the first connection by TLS chooses that one.
+//!
+//! Nothing but the commands in the rules above is sent, beside the greeting of a connection (`HELLO`, or `AUTH` and
+//! `SELECT`; `CLIENT SETINFO`, whose refusal is ignored). So other servers that have these, in RESP3 or RESP2, will do;
+//! it is meant to include Valkey, and tested with Redis 7.0 only.
 //!
 //! # Connections
-//! One connection carries all writes and reads; each watch has one more for its subscription. RESP3 is spoken where the
-//! server knows it: a lost connection is then noticed at once, also when there is nothing to send.
+//! One connection carries all writes and reads (in a cluster: one a master); each watch has one more for its
+//! subscription. RESP3 is spoken where the server knows it: a lost connection is then noticed at once, also when there is
+//! nothing to send. A connection may take [`DEFAULT_CONNECTION_TIMEOUT`] to be made, the sentinels' answers included, and
+//! an answer [`DEFAULT_RESPONSE_TIMEOUT`]; a silent one is given up by TCP keep-alive after 30 s. There is no pool and no
+//! retry below the schedule, which waits up to 5 s between attempts.
+//!
+//! # Failovers
+//! A replica that becomes the master may lack what the old one has acknowledged. So whenever a connection is lost, a
+//! server says that it is no master, or the map of a cluster changes (it is looked at each second for a minute after a
+//! write), what was sent lately is verified against the source, and sent again where it is missing.
 
 mod backoff;
 mod builder;
@@ -53,6 +84,7 @@ mod link;
 mod metrics;
 mod policy;
 mod publisher;
+mod redis_settings;
 mod source;
 mod store;
 mod task;
@@ -71,6 +103,7 @@ pub use edit::EditError;
 pub use error::PublishError;
 pub use metrics::{LAG_BUCKETS_MS, Lag, Metrics, names as metric_names};
 pub use publisher::{Cached, Published, Publisher};
+pub use redis_settings::{RedisSettings, Tls};
 pub use source::{ProgressSource, SourceError};
 pub use traced::Traced;
 pub use wire::{

@@ -1,33 +1,39 @@
-//! The connection to Redis: made when needed, dropped when it proved broken, its loss told at once.
+//! The way to Redis: made when needed, dropped when it proved broken, its loss told at once.
 //!
-//! The rest of the crate knows commands, scripts and subscriptions; how they travel stands here alone.
+//! The rest of the crate knows commands, scripts and subscriptions; how they travel stands here alone: to one server or
+//! to the master that sentinels name (`server.rs`), or to a cluster (`cluster.rs`).
 //!
 //! Not `redis::aio::ConnectionManager`: the publisher must know when a connection was lost (a failover may have lost
 //! acknowledged writes), and its schedule already decides when to try again.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+#[cfg(feature = "cluster")]
+mod cluster;
+mod loss;
+#[cfg(any(feature = "cluster", test))]
+mod routing;
+#[cfg(feature = "sentinel")]
+mod sentinel;
+mod server;
+mod subscription;
+mod via;
 
-use futures::StreamExt;
+use std::{sync::Arc, time::Duration};
+
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, FromRedisValue, ProtocolVersion, PushInfo, PushKind, RedisError, RedisResult,
-    Script, Value,
-    aio::{MultiplexedConnection, PubSubSink, PubSubStream},
+    Cmd, FromRedisValue, ProtocolVersion, RedisError, Script, Value,
     io::tcp::{TcpSettings, socket2::TcpKeepalive},
 };
-use tokio::sync::{Mutex, Notify};
+use redis_address::{Address, AddressError, Settings};
 use wire::script::Call;
 
-use crate::{PublishError, error::is_transport};
+pub(crate) use self::subscription::Subscription;
+use self::{loss::Loss, server::Server, via::Via};
+use crate::{PublishError, RedisSettings};
 
 /// How long each step may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timeouts {
+    /// A connection, from the question who the master is to the last answer of its greeting.
     pub connection: Duration,
     pub response: Duration,
 }
@@ -40,56 +46,55 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 const KEEPALIVE_PROBES: u32 = 3;
 
 pub(crate) struct Link {
-    client: Client,
-    /// The same server for one that does not know RESP3.
-    plain: Client,
-    timeouts: Timeouts,
-    live: Mutex<Option<Live>>,
+    way: Way,
     loss: Arc<Loss>,
-    connections: AtomicU64,
 }
 
-/// Tells the background task that a connection was lost.
-#[derive(Default)]
-struct Loss {
-    told: Notify,
+enum Way {
+    Server(Server),
+    #[cfg(feature = "cluster")]
+    Cluster(Arc<cluster::Cluster>),
 }
 
-/// One connection, and whether it is known to be broken.
-#[derive(Clone)]
-struct Live {
-    connection: MultiplexedConnection,
-    broken: Arc<AtomicBool>,
+/// Why there is no answer, or not the one that was asked for.
+#[derive(Debug)]
+enum Trouble {
+    /// There is no connection.
+    Connecting(RedisError),
+    /// There was one.
+    Answer(RedisError),
 }
 
 impl Link {
-    /// A link to the server at `url`; no connection is made yet.
-    pub(crate) fn new(url: &str, timeouts: Timeouts) -> Result<Self, PublishError> {
-        let open = |protocol| {
-            let info = redis::IntoConnectionInfo::into_connection_info(url)?;
-            let settings = info.redis_settings().clone().set_protocol(protocol);
-            let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3);
-            let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive.with_retries(KEEPALIVE_PROBES));
-            Client::open(info.set_redis_settings(settings).set_tcp_settings(tcp))
+    /// A link to the Redis of `settings`; no connection is made yet.
+    pub(crate) fn new(settings: &RedisSettings, timeouts: Timeouts) -> Result<Self, PublishError> {
+        let loss = Arc::<Loss>::default();
+        let address: Address = settings.url.parse().map_err(|error| wrong_address(&error))?;
+        let settings = client_settings(settings);
+        let way = match address {
+            Address::Server(info) => Server::fixed(&info, &settings, timeouts, &loss).map(Way::Server),
+            #[cfg(feature = "sentinel")]
+            Address::Sentinel { nodes, master } => {
+                Server::behind_sentinels(&nodes, &master, settings, timeouts, &loss).map(Way::Server)
+            }
+            #[cfg(feature = "cluster")]
+            Address::Cluster(nodes) => {
+                Ok(Way::Cluster(Arc::new(cluster::Cluster::new(nodes, settings, timeouts, Arc::clone(&loss)))))
+            }
+            #[cfg(not(feature = "sentinel"))]
+            Address::Sentinel { .. } => return Err(wrong_address(&AddressError::Feature("sentinel"))),
+            #[cfg(not(feature = "cluster"))]
+            Address::Cluster(_) => return Err(wrong_address(&AddressError::Feature("cluster"))),
+            _ => return Err(wrong_address(&AddressError::Nodes("an address of an unknown kind"))),
         };
-        let config = |error: RedisError| PublishError::Config {
-            setting: "REDIS_URL",
-            // The library's words name the part that is wrong and never the URL, which may hold a password.
-            problem: format!("not a Redis address ({error}); it reads redis://[user:password@]host[:port][/database]"),
-        };
-        Ok(Self {
-            client: open(ProtocolVersion::RESP3).map_err(config)?,
-            plain: open(ProtocolVersion::RESP2).map_err(config)?,
-            timeouts,
-            live: Mutex::default(),
-            loss: Arc::default(),
-            connections: AtomicU64::default(),
-        })
+        Ok(Self { way: way.map_err(|error| wrong_address(&error.into()))?, loss })
     }
 
-    /// Sends a command. `name` is what an error calls it.
+    /// Sends a command that touches one key at most, its first argument. `name` is what an error calls it.
     pub(crate) async fn send<T: FromRedisValue>(&self, name: &'static str, command: &Cmd) -> Result<T, PublishError> {
-        self.run(name, async |connection| command.query_async(connection).await).await
+        // Boxed: the ways to Redis differ much in size, and jobs hold them many times.
+        let value = Box::pin(self.ask(command, via::key(command))).await.map_err(|trouble| trouble.told(name))?;
+        T::from_redis_value(value).map_err(|error| PublishError::from_redis(name, error.into()))
     }
 
     /// Runs a script by its SHA; where Redis has forgotten it (a restart, a failover, `SCRIPT FLUSH`) it is loaded and
@@ -97,117 +102,79 @@ impl Link {
     pub(crate) async fn script<T: FromRedisValue>(&self, script: &Script, call: &Call) -> Result<T, PublishError> {
         let mut invocation = script.prepare_invoke();
         invocation.key(&call.key).arg(&call.args);
-        self.run("EVALSHA", async |connection| invocation.invoke_async(connection).await).await
+        let mut via = Via::new(self, &call.key);
+        let result = Box::pin(invocation.invoke_async(&mut via)).await;
+        result.map_err(|error| via.trouble(error).told("EVALSHA"))
     }
 
-    /// On the connection, made first where there is none. A transport error drops it.
-    async fn run<T>(
-        &self,
-        name: &'static str,
-        command: impl AsyncFnOnce(&mut MultiplexedConnection) -> RedisResult<T>,
-    ) -> Result<T, PublishError> {
-        let mut live = self.live().await.map_err(PublishError::from_connecting)?;
-        let result = command(&mut live.connection).await;
-        if let Err(error) = &result
-            && is_transport(error)
-        {
-            self.loss.tell(&live.broken);
+    /// `key`: the one that the command touches, or that it makes ready for.
+    async fn ask(&self, command: &Cmd, key: Option<&[u8]>) -> Result<Value, Trouble> {
+        match &self.way {
+            Way::Server(server) => {
+                let _ = key; // Only a cluster has to know.
+                server.ask(command).await
+            }
+            #[cfg(feature = "cluster")]
+            Way::Cluster(cluster) => cluster.ask(command, key).await,
         }
-        result.map_err(|e| PublishError::from_redis(name, e))
     }
 
-    /// Waits until a connection that was in use is lost.
+    /// Waits until a connection that was in use is lost, or a master of the cluster is another.
     pub(crate) async fn lost(&self) {
-        self.loss.told.notified().await;
+        match &self.way {
+            Way::Server(_) => self.loss.told().await,
+            #[cfg(feature = "cluster")]
+            Way::Cluster(cluster) => tokio::select! {
+                () = self.loss.told() => {}
+                never = cluster::watch(cluster) => match never {},
+            },
+        }
     }
 
     /// How many connections were made so far.
     pub(crate) fn connections(&self) -> u64 {
-        self.connections.load(Ordering::Relaxed)
+        self.loss.connections()
     }
 
-    /// A connection of its own for a subscription. RESP2: any server speaks it, and here it lacks nothing.
+    /// A connection of its own for a subscription.
     pub(crate) async fn subscribe(&self, channel: &str) -> Result<Subscription, PublishError> {
-        let subscribing = async {
-            let mut pubsub = self.plain.get_async_pubsub().await?;
-            pubsub.subscribe(channel).await?;
-            Ok(pubsub)
-        };
-        match tokio::time::timeout(self.timeouts.connection, subscribing).await {
-            Ok(Ok(pubsub)) => {
-                let (sink, messages) = pubsub.split();
-                Ok(Subscription { sink, messages, response_timeout: self.timeouts.response })
-            }
-            Ok(Err(error)) => Err(PublishError::from_redis("SUBSCRIBE", error)),
-            Err(elapsed) => Err(PublishError::Unanswered { source: Box::new(elapsed) }),
-        }
-    }
-
-    /// The lock is held while connecting, so that those who come at the same time share one attempt.
-    async fn live(&self) -> RedisResult<Live> {
-        let mut slot = self.live.lock().await;
-        if let Some(live) = slot.as_ref().filter(|live| !live.broken.load(Ordering::Acquire)) {
-            return Ok(live.clone());
-        }
-        *slot = None;
-        let live = self.open().await?;
-        self.connections.fetch_add(1, Ordering::Relaxed);
-        Ok(slot.insert(live).clone())
-    }
-
-    async fn open(&self) -> RedisResult<Live> {
-        let broken = Arc::new(AtomicBool::new(false));
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.timeouts.connection))
-            .set_response_timeout(Some(self.timeouts.response));
-        let told = config.clone().set_push_sender(on_disconnect(Arc::clone(&self.loss), Arc::clone(&broken)));
-        let connection = match self.client.get_multiplexed_async_connection_with_config(&told).await {
-            // Servers and proxies refuse HELLO in many words; a wrong password is refused again, and then told.
-            Err(error) if !is_transport(&error) => {
-                self.plain.get_multiplexed_async_connection_with_config(&config).await
-            }
-            result => result,
-        };
-        Ok(Live { connection: connection?, broken })
-    }
-}
-
-/// The messages of one channel.
-pub(crate) struct Subscription {
-    sink: PubSubSink,
-    messages: PubSubStream,
-    response_timeout: Duration,
-}
-
-impl Subscription {
-    /// The next message; `None`: the subscription is lost. Safe to cancel.
-    pub(crate) async fn next(&mut self) -> Option<Vec<u8>> {
-        Some(self.messages.next().await?.get_payload_bytes().to_vec())
-    }
-
-    /// Asks whether it is alive.
-    pub(crate) async fn answers(&mut self) -> bool {
-        matches!(tokio::time::timeout(self.response_timeout, self.sink.ping::<Value>()).await, Ok(Ok(_)))
-    }
-}
-
-impl Loss {
-    /// Told once for each connection.
-    fn tell(&self, broken: &AtomicBool) {
-        if !broken.swap(true, Ordering::AcqRel) {
-            self.told.notify_one();
+        match &self.way {
+            Way::Server(server) => Box::pin(server.subscribe(channel)).await,
+            #[cfg(feature = "cluster")]
+            Way::Cluster(cluster) => Box::pin(cluster.subscribe(channel)).await,
         }
     }
 }
 
-fn on_disconnect(
-    loss: Arc<Loss>,
-    broken: Arc<AtomicBool>,
-) -> impl Fn(PushInfo) -> Result<(), redis::aio::SendError> + Send + Sync + 'static {
-    move |push| {
-        if push.kind == PushKind::Disconnection {
-            loss.tell(&broken);
+impl Trouble {
+    fn told(self, name: &'static str) -> PublishError {
+        match self {
+            Self::Connecting(error) => PublishError::from_connecting(error),
+            Self::Answer(error) => PublishError::from_redis(name, error),
         }
-        Ok(())
     }
+}
+
+/// As this crate's sockets are, and everything else as the application says.
+fn client_settings(settings: &RedisSettings) -> Settings {
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3);
+    let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive.with_retries(KEEPALIVE_PROBES));
+    let mut client = Settings::new(ProtocolVersion::RESP3, tcp);
+    client.certificates = settings.tls.certificates().clone();
+    client.sentinel = settings.sentinel.clone();
+    client
+}
+
+/// Names the part that is wrong and never the address, which may hold a password.
+fn wrong_address(error: &AddressError) -> PublishError {
+    let problem = match error {
+        AddressError::Feature(feature) => {
+            format!("{error}: build batchcast-publisher with `features = [\"{feature}\"]`")
+        }
+        _ => format!(
+            "not a Redis address ({error}); it reads redis://[user:password@]host[:port][/database], or rediss:// (TLS), \
+             unix:///path, redis-sentinel://host[:port],…#NAME, redis-cluster://host[:port],…"
+        ),
+    };
+    PublishError::Config { setting: "REDIS_URL", problem }
 }

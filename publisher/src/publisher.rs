@@ -10,7 +10,7 @@ use tokio::{runtime::Handle, task::JoinHandle};
 use wire::{BatchId, BatchState, Cause, Changes, StateError, Stored, TraceParent, script::Reply};
 
 use crate::{
-    EditError, Metrics, PublishError, PublisherBuilder, Traced, edit, job,
+    EditError, Metrics, PublishError, PublisherBuilder, RedisSettings, Traced, edit, job,
     metrics::{self, Counters, Ended},
     schedule::Mark,
     source::DynSource,
@@ -63,7 +63,7 @@ pub enum Cached {
 }
 
 impl Publisher {
-    /// Settings of a publisher for the Redis at `redis_url`: `redis://[user:password@]host[:port][/database]`.
+    /// Settings of a publisher for this Redis: a URL in one of [these forms](crate#addresses), or [`RedisSettings`].
     ///
     /// ```
     /// # async fn example() -> Result<(), batchcast_publisher::PublishError> {
@@ -75,8 +75,8 @@ impl Publisher {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn builder(redis_url: &str) -> PublisherBuilder {
-        PublisherBuilder::new(redis_url)
+    pub fn builder(redis: impl Into<RedisSettings>) -> PublisherBuilder {
+        PublisherBuilder::new(redis.into())
     }
 
     pub(crate) fn start(

@@ -3,12 +3,20 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail by panicking")]
 
 mod examples;
+#[cfg(feature = "cluster")]
+mod cluster;
+#[cfg(any(feature = "cluster", feature = "sentinel"))]
+mod failover;
 mod faults;
 mod notify;
 mod other_languages;
 mod policy;
 mod replies;
 mod rights;
+#[cfg(feature = "sentinel")]
+mod sentinel;
+#[cfg(feature = "tls")]
+mod sockets;
 mod source;
 mod states;
 mod watching;

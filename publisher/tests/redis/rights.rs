@@ -9,20 +9,31 @@ use crate::{
     within,
 };
 
-/// The rule in the crate's documentation, word for word.
-fn documented_rule() -> Vec<String> {
+/// A rule in the crate's documentation, word for word, from behind `start` on.
+pub(crate) fn documented(start: &str) -> Vec<String> {
     let docs = include_str!("../../src/lib.rs");
-    let (_, rest) = docs.split_once("ACL SETUSER publisher ").expect("the rule stands in the documentation");
+    let (_, rest) = docs.split_once(start).expect("the rule stands in the documentation");
     let (rule, _) = rest.split_once("```").unwrap();
     rule.split_whitespace().filter(|word| *word != "//!").map(|word| word.replace("PASSWORD", "secret")).collect()
+}
+
+/// What the documentation adds to the rule, in the first code behind `start`.
+#[cfg(any(feature = "cluster", feature = "sentinel"))]
+pub(crate) fn documented_more(start: &str) -> Vec<String> {
+    let (_, rest) = include_str!("../../src/lib.rs").split_once(start).expect("it stands in the documentation");
+    rest.split('`').nth(1).unwrap().split_whitespace().map(str::to_owned).collect()
+}
+
+/// Makes a user by a rule.
+pub(crate) async fn grant(server: &RedisServer, user: &str, rule: &[String]) {
+    let words: Vec<&str> = ["ACL", "SETUSER", user].into_iter().chain(rule.iter().map(String::as_str)).collect();
+    server.run::<()>(&words).await.unwrap();
 }
 
 #[tokio::test]
 async fn the_documented_rule_is_enough_for_everything_and_for_nothing_else() {
     let server = RedisServer::start().await.unwrap();
-    let rule = documented_rule();
-    let words: Vec<&str> = ["ACL", "SETUSER", "publisher"].into_iter().chain(rule.iter().map(String::as_str)).collect();
-    server.run::<()>(&words).await.unwrap();
+    grant(&server, "publisher", &documented("ACL SETUSER publisher ")).await;
     let url = server.url().replace("redis://", "redis://publisher:secret@");
     let (publisher, id) = (Publisher::builder(&url).connect().await.unwrap(), batch("a"));
 

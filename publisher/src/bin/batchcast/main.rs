@@ -18,7 +18,7 @@ mod watch;
 
 use std::{io::Write, process::ExitCode};
 
-use batchcast_publisher::{PublishError, Publisher};
+use batchcast_publisher::{PublishError, Publisher, RedisSettings};
 use clap::{Parser, Subcommand};
 use indicatif::MultiProgress;
 
@@ -32,7 +32,11 @@ const FAILURE: u8 = 1;
                         have more: see their --help. Colours end with NO_COLOR, or where the output is no terminal."
 )]
 struct Arguments {
-    /// The Redis that photo workers publish to
+    /// The Redis that photo workers publish to: redis://[user:password@]host[:port][/database]; rediss:// for TLS,
+    /// unix:///path for a socket, redis-sentinel://host[:port],…#NAME, redis-cluster://host[:port],…
+    ///
+    /// Certificates and the user at the sentinels come from REDIS_CA_FILE, REDIS_CERT_FILE, REDIS_KEY_FILE,
+    /// REDIS_SENTINEL_USER and REDIS_SENTINEL_PASSWORD.
     #[arg(long, env = "REDIS_URL", default_value = "redis://localhost:6379", hide_env_values = true, global = true)]
     redis_url: String,
     /// What stands before each key and channel
@@ -137,7 +141,8 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: Arguments, bars: MultiProgress) -> Result<u8, Failure> {
     let Arguments { redis_url, key_prefix, verb } = arguments;
-    let builder = || Publisher::builder(&redis_url).key_prefix(key_prefix.clone());
+    let redis = settings(&redis_url)?;
+    let builder = || Publisher::builder(redis.clone()).key_prefix(key_prefix.clone());
     match verb {
         Verb::Watch(order) => watch::run(&builder().connect().await?, &order, bars).await,
         Verb::Status(order) => {
@@ -156,6 +161,11 @@ async fn run(arguments: Arguments, bars: MultiProgress) -> Result<u8, Failure> {
             Ok(0)
         }
     }
+}
+
+/// The Redis at `url`; what else is needed to reach it stands in the environment.
+fn settings(url: &str) -> Result<RedisSettings, PublishError> {
+    RedisSettings::from_lookup(|name| if name == "REDIS_URL" { Some(url.to_owned()) } else { std::env::var(name).ok() })
 }
 
 /// Writes log lines above the bars, which are drawn anew below them.

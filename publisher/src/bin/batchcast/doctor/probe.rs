@@ -124,7 +124,7 @@ impl Probe<'_> {
             say(Line::skipped("Redis", "without a REDIS_URL and a KEY_PREFIX that can be used"))?;
             return Ok(None);
         };
-        let builder = Publisher::builder(url).key_prefix(prefix).state_ttl(BATCH_LIFE);
+        let builder = Publisher::builder(crate::settings(url)?).key_prefix(prefix).state_ttl(BATCH_LIFE);
         let publisher = match builder.connect().await {
             Ok(publisher) => publisher,
             Err(error) => {

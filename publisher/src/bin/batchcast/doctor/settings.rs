@@ -1,6 +1,7 @@
 //! The settings of all parts, as the environment has them.
 
 use batchcast_publisher::token::Secrets;
+use redis_address::{Address, Nodes};
 use wire::keys::prefix_problem;
 
 use crate::target::Target;
@@ -39,14 +40,17 @@ impl Settings {
         let mut settings = Self::default();
 
         let redis_url = value("REDIS_URL").unwrap_or_else(|| DEFAULT_REDIS_URL.to_owned());
-        lines.push(match redis::Client::open(redis_url.as_str()) {
-            // The server's address, without user and password.
-            Ok(client) => Line::ok("REDIS_URL", client.get_connection_info().addr().to_string()),
+        let address = redis_url.parse::<Address>();
+        lines.push(match &address {
+            // Where it is, without user and password.
+            Ok(address) => Line::ok("REDIS_URL", whereabouts(address)),
             Err(_) => {
-                Line::fail("REDIS_URL", "can't be used", "it reads redis://[user:password@]host[:port][/database]")
+                let fix =
+                    "it reads redis://[user:password@]host[:port][/database]; `batchcast --help` has the other forms";
+                Line::fail("REDIS_URL", "can't be used", fix)
             }
         });
-        settings.redis_url = redis::Client::open(redis_url.as_str()).is_ok().then_some(redis_url);
+        settings.redis_url = address.is_ok().then_some(redis_url);
 
         let prefix = value("KEY_PREFIX").unwrap_or_default();
         lines.push(match prefix_problem(&prefix) {
@@ -141,6 +145,17 @@ fn ttl_line(text: Option<&str>) -> Line {
     }
 }
 
+/// Without user and password.
+fn whereabouts(address: &Address) -> String {
+    let list = |nodes: &Nodes| nodes.addresses().map(|address| address.to_string()).collect::<Vec<_>>().join(", ");
+    match address {
+        Address::Server(info) => info.addr().to_string(),
+        Address::Sentinel { nodes, master } => format!("{master}, as said by {}", list(nodes)),
+        Address::Cluster(nodes) => format!("the cluster of {}", list(nodes)),
+        _ => "an address".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -194,6 +209,17 @@ mod tests {
         let (settings, lines) = read(&[("REDIS_URL", "redis://anna:hunter2@redis.example.com:6380/3")]);
         assert_eq!((lines["REDIS_URL"].verdict, settings.redis_url.is_some()), (Verdict::Ok, true));
         assert_eq!(lines["REDIS_URL"].detail, "redis.example.com:6380");
+    }
+
+    #[test]
+    fn sentinels_and_clusters_are_said_by_their_hosts() {
+        for (url, words) in [
+            ("redis-sentinel://:hunter2@one,two:1#main", "main, as said by one:26379, two:1"),
+            ("redis-cluster://:hunter2@one,two:1", "the cluster of one:6379, two:1"),
+        ] {
+            let (settings, lines) = read(&[("REDIS_URL", url)]);
+            assert_eq!((lines["REDIS_URL"].detail.as_str(), settings.redis_url.as_deref()), (words, Some(url)));
+        }
     }
 
     #[test]

@@ -1,0 +1,263 @@
+//! A cluster: a connection a master, and the map of who has which slot.
+//!
+//! Not `redis::cluster_async`: with retries, it repeats commands whose end is unknown; without, it was seen to keep to a
+//! map from before a failover. And it does not tell when a master was deposed: its acknowledged writes may be lost, while
+//! its connections live on. Here the map is doubted after each failure, and looked at again while writes are recent.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    io,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::future::select_ok;
+use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
+use redis_address::{Nodes, Settings};
+use tokio::time::Instant;
+
+use super::{
+    Loss, Subscription, Timeouts, Trouble,
+    routing::{self, Node, Slots},
+    server::Server,
+};
+use crate::{PublishError, error::is_transport, schedule::RECENT};
+
+/// How often the map is looked at while a loss would matter.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How many nodes are asked for the map at the same time; the first answer counts.
+const ASKED_TOGETHER: usize = 3;
+/// How often a command is sent on to another node. Redis' own clients take 5 for enough, too.
+const REDIRECTIONS: usize = 5;
+
+pub(super) struct Cluster {
+    nodes: Nodes,
+    settings: Settings,
+    timeouts: Timeouts,
+    loss: Arc<Loss>,
+    known: Mutex<Known>,
+    /// Whose turn it is to be asked.
+    turn: AtomicUsize,
+    /// One look at a time; those who come meanwhile use what it finds.
+    looking: tokio::sync::Mutex<()>,
+}
+
+/// What is known of the cluster.
+#[derive(Default)]
+struct Known {
+    slots: Slots,
+    /// The map is in doubt: look before it is used.
+    doubted: bool,
+    /// Counts looks.
+    looks: u64,
+    looked_at: Option<Instant>,
+    written_at: Option<Instant>,
+    /// Where the last `ASK` sent.
+    moving_to: Option<Node>,
+    servers: HashMap<Node, Arc<Server>>,
+}
+
+impl Cluster {
+    pub(super) fn new(nodes: Nodes, settings: Settings, timeouts: Timeouts, loss: Arc<Loss>) -> Self {
+        let known = Known { doubted: true, ..Known::default() };
+        let (known, turn, looking) = (Mutex::new(known), AtomicUsize::new(0), tokio::sync::Mutex::default());
+        Self { nodes, settings, timeouts, loss, known, turn, looking }
+    }
+
+    /// Asks the master of `key`, and follows where it sends. What failed in the middle is not repeated here: the caller
+    /// knows what is safe to repeat.
+    pub(super) async fn ask(&self, command: &Cmd, key: Option<&[u8]>) -> Result<Value, Trouble> {
+        let slot = key.map_or(0, routing::slot_of);
+        if matches!(command.args_iter().next(), Some(redis::Arg::Simple(name)) if name == b"SCRIPT") {
+            return self.load(command, slot).await;
+        }
+        for _ in 0..=REDIRECTIONS {
+            let (node, server) = self.master(slot).await?;
+            let error = match server.ask(command).await {
+                Ok(value) => return Ok(value),
+                Err(Trouble::Connecting(error)) => return Err(self.doubt(Trouble::Connecting(error))),
+                Err(Trouble::Answer(error)) => error,
+            };
+            match (error.kind(), redirection(&error, &node)) {
+                // It ran nothing.
+                (ErrorKind::Server(ServerErrorKind::Moved), Some(to)) => self.moved(slot, to),
+                (ErrorKind::Server(ServerErrorKind::Ask), Some(to)) => {
+                    self.known().moving_to = Some(to.clone());
+                    return self.server(&to).map_err(Trouble::Connecting)?.ask_for_moving(command).await;
+                }
+                _ if is_transport(&error) => return Err(self.doubt(Trouble::Answer(error))),
+                _ => return Err(Trouble::Answer(error)),
+            }
+        }
+        Err(self.doubt(Trouble::Answer(io::Error::other("the nodes of the cluster send in circles").into())))
+    }
+
+    /// Loads a script where it will be called: at the master of `slot`, and where a slot was said to be moving to.
+    async fn load(&self, command: &Cmd, slot: u16) -> Result<Value, Trouble> {
+        let moving_to = self.known().moving_to.take();
+        if let Some(node) = moving_to {
+            self.server(&node).map_err(Trouble::Connecting)?.ask(command).await?;
+        }
+        let (_, server) = self.master(slot).await?;
+        server.ask(command).await.map_err(|trouble| self.doubt(trouble))
+    }
+
+    /// On any node: each hears what is published on any.
+    pub(super) async fn subscribe(&self, channel: &str) -> Result<Subscription, PublishError> {
+        let mut last = PublishError::Unanswered { source: "no node of the cluster".into() };
+        for node in self.candidates() {
+            let server = match self.server(&node) {
+                Ok(server) => server,
+                Err(error) => return Err(PublishError::from_connecting(error)),
+            };
+            match server.subscribe(channel).await {
+                Err(error @ PublishError::Unanswered { .. }) => last = error,
+                done => return done,
+            }
+        }
+        Err(last)
+    }
+
+    async fn master(&self, slot: u16) -> Result<(Node, Arc<Server>), Trouble> {
+        let looks = {
+            let known = self.known();
+            known.doubted.then_some(known.looks)
+        };
+        if let Some(looks) = looks {
+            self.look(looks).await?;
+        }
+        let node = {
+            let mut known = self.known();
+            known.written_at = Some(Instant::now());
+            known.slots.master(slot).cloned()
+        };
+        let Some(node) = node else {
+            let nobody = io::Error::other("no node of the cluster has this slot");
+            return Err(self.doubt(Trouble::Connecting(nobody.into())));
+        };
+        let server = self.server(&node).map_err(Trouble::Connecting)?;
+        Ok((node, server))
+    }
+
+    /// Asks some nodes for the map, unless somebody has since `looks` were counted.
+    async fn look(&self, looks: u64) -> Result<(), Trouble> {
+        let _alone = self.looking.lock().await;
+        if self.known().looks != looks {
+            return Ok(());
+        }
+        let candidates = self.candidates();
+        let mut trouble = None;
+        for some in candidates.chunks(ASKED_TOGETHER) {
+            match select_ok(some.iter().map(|node| Box::pin(self.map_of(node)))).await {
+                Ok((slots, _)) => {
+                    self.learn(slots);
+                    return Ok(());
+                }
+                Err(error) => trouble = Some(error),
+            }
+        }
+        Err(trouble.unwrap_or_else(|| Trouble::Connecting(io::Error::other("no node of the cluster").into())))
+    }
+
+    async fn map_of(&self, node: &Node) -> Result<Slots, Trouble> {
+        let mut command = redis::cmd("CLUSTER");
+        command.arg("SLOTS");
+        let reply = self.server(node).map_err(Trouble::Connecting)?.ask(&command).await?;
+        let unread = || Trouble::Answer(io::Error::other("CLUSTER SLOTS was answered with something else").into());
+        Slots::read(&reply, node).ok_or_else(unread)
+    }
+
+    /// The new map is believed. A master that is no longer one may take acknowledged writes with it.
+    fn learn(&self, slots: Slots) {
+        let mut known = self.known();
+        let (begun, changed) = (known.looked_at.is_some(), known.slots != slots);
+        (known.doubted, known.looked_at, known.looks) = (false, Some(Instant::now()), known.looks + 1);
+        if changed {
+            let masters: Vec<Node> = slots.masters().into_iter().cloned().collect();
+            known.servers.retain(|node, _| masters.contains(node) || self.nodes.hosts.contains(node));
+            known.slots = slots;
+            drop(known);
+            if begun {
+                tracing::warn!("slots of the cluster have other masters");
+                self.loss.tell();
+            }
+        }
+    }
+
+    /// A node has said so; the rest of the map is looked at soon.
+    fn moved(&self, slot: u16, to: Node) {
+        let mut known = self.known();
+        known.slots.moved(slot, to);
+        known.looked_at = None;
+        drop(known);
+        self.loss.tell();
+    }
+
+    fn doubt(&self, trouble: Trouble) -> Trouble {
+        self.known().doubted = true;
+        trouble
+    }
+
+    /// Whom to ask, another one first each time: the masters that are known, then the nodes of the address.
+    fn candidates(&self) -> Vec<Node> {
+        let mut nodes: Vec<Node> = self.known().slots.masters().into_iter().cloned().collect();
+        nodes.extend(self.nodes.hosts.iter().filter(|node| !nodes.contains(node)).cloned().collect::<Vec<_>>());
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % nodes.len().max(1);
+        nodes.rotate_left(turn);
+        nodes
+    }
+
+    fn server(&self, node: &Node) -> Result<Arc<Server>, RedisError> {
+        let mut known = self.known();
+        if let Some(server) = known.servers.get(node) {
+            return Ok(Arc::clone(server));
+        }
+        let info = self.nodes.server(&node.0, node.1)?;
+        let server = Arc::new(Server::fixed(&info, &self.settings, self.timeouts, &self.loss)?);
+        known.servers.insert(node.clone(), Arc::clone(&server));
+        Ok(server)
+    }
+
+    /// When to look again; `None`: what was written is no longer of interest.
+    fn next_look(&self) -> Option<Instant> {
+        let known = self.known();
+        known.written_at.filter(|at| at.elapsed() < RECENT)?;
+        Some(known.looked_at.map_or_else(Instant::now, |at| at + LOOK_EVERY))
+    }
+
+    /// A poisoned lock only says that a thread died between two assignments.
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Looks at the map again and again while what was written is recent. A look is a task of its own: whoever waits here is
+/// interrupted often.
+pub(super) async fn watch(cluster: &Arc<Cluster>) -> Infallible {
+    loop {
+        let next = cluster.next_look();
+        tokio::time::sleep_until(next.unwrap_or_else(|| Instant::now() + LOOK_EVERY)).await;
+        if next.is_none() {
+            continue;
+        }
+        let looks = {
+            let mut known = cluster.known();
+            known.looked_at = Some(Instant::now());
+            known.looks
+        };
+        let cluster = Arc::clone(cluster);
+        tokio::spawn(async move {
+            if let Err(trouble) = cluster.look(looks).await {
+                tracing::debug!(error = %trouble.told("CLUSTER"), "the map of the cluster could not be read");
+            }
+        });
+    }
+}
+
+fn redirection(error: &RedisError, asked: &Node) -> Option<Node> {
+    routing::node(error.redirect_node()?.0, asked)
+}

@@ -1,0 +1,178 @@
+//! One connection to one server at a time: always the same, or whichever is the master.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ProtocolVersion, PushInfo, PushKind, RedisResult, Value,
+    aio::{ConnectionLike, MultiplexedConnection},
+};
+use redis_address::Settings;
+use tokio::sync::Mutex;
+
+#[cfg(feature = "sentinel")]
+use super::sentinel::Sentinels;
+use super::{Loss, Subscription, Timeouts, Trouble};
+use crate::{PublishError, error::is_transport};
+
+pub(super) struct Server {
+    whereabouts: Whereabouts,
+    timeouts: Timeouts,
+    live: Mutex<Option<Live>>,
+    loss: Arc<Loss>,
+}
+
+enum Whereabouts {
+    Fixed(Clients),
+    #[cfg(feature = "sentinel")]
+    Sentinels(Sentinels),
+}
+
+/// The same server in two protocols.
+#[derive(Clone)]
+pub(super) struct Clients {
+    resp3: Client,
+    /// For one that does not know RESP3.
+    resp2: Client,
+}
+
+/// One connection, and whether it is known to be broken.
+#[derive(Clone)]
+struct Live {
+    connection: MultiplexedConnection,
+    broken: Arc<AtomicBool>,
+}
+
+impl Clients {
+    pub(super) fn new(info: &ConnectionInfo, settings: &Settings) -> RedisResult<Self> {
+        let client = |protocol| {
+            let mut settings = settings.clone();
+            settings.protocol = protocol;
+            redis_address::client(info, &settings)
+        };
+        Ok(Self { resp3: client(ProtocolVersion::RESP3)?, resp2: client(ProtocolVersion::RESP2)? })
+    }
+}
+
+impl Server {
+    /// Always this one.
+    pub(super) fn fixed(
+        info: &ConnectionInfo,
+        settings: &Settings,
+        timeouts: Timeouts,
+        loss: &Arc<Loss>,
+    ) -> RedisResult<Self> {
+        Ok(Self::new(Whereabouts::Fixed(Clients::new(info, settings)?), timeouts, loss))
+    }
+
+    /// The master that these sentinels name.
+    #[cfg(feature = "sentinel")]
+    pub(super) fn behind_sentinels(
+        nodes: &redis_address::Nodes,
+        master: &str,
+        settings: Settings,
+        timeouts: Timeouts,
+        loss: &Arc<Loss>,
+    ) -> RedisResult<Self> {
+        Ok(Self::new(Whereabouts::Sentinels(Sentinels::new(nodes, master, settings)?), timeouts, loss))
+    }
+
+    fn new(whereabouts: Whereabouts, timeouts: Timeouts, loss: &Arc<Loss>) -> Self {
+        Self { whereabouts, timeouts, live: Mutex::default(), loss: Arc::clone(loss) }
+    }
+
+    /// On the connection, made first where there is none. A transport error drops it.
+    pub(super) async fn ask(&self, command: &Cmd) -> Result<Value, Trouble> {
+        self.run(async |connection| connection.req_packed_command(command).await?.extract_error()).await
+    }
+
+    /// The same for a key that is on its way to this node of a cluster.
+    #[cfg(feature = "cluster")]
+    pub(super) async fn ask_for_moving(&self, command: &Cmd) -> Result<Value, Trouble> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("ASKING").ignore().add_command(command.clone());
+        let (value,) = self.run(async |connection| pipeline.query_async::<(Value,)>(connection).await).await?;
+        Ok(value)
+    }
+
+    async fn run<T>(
+        &self,
+        command: impl AsyncFnOnce(&mut MultiplexedConnection) -> RedisResult<T>,
+    ) -> Result<T, Trouble> {
+        let mut live = self.live().await.map_err(Trouble::Connecting)?;
+        let result = command(&mut live.connection).await;
+        if let Err(error) = &result
+            && is_transport(error)
+        {
+            self.loss.tell_once(&live.broken);
+        }
+        result.map_err(Trouble::Answer)
+    }
+
+    /// A connection of its own for a subscription. RESP2: any server speaks it, and here it lacks nothing.
+    pub(super) async fn subscribe(&self, channel: &str) -> Result<Subscription, PublishError> {
+        let subscribing = async {
+            let mut pubsub = self.clients().await?.resp2.get_async_pubsub().await?;
+            pubsub.subscribe(channel).await?;
+            Ok(pubsub)
+        };
+        match tokio::time::timeout(self.timeouts.connection, subscribing).await {
+            Ok(Ok(pubsub)) => Ok(Subscription::new(pubsub, self.timeouts.response)),
+            Ok(Err(error)) => Err(PublishError::from_redis("SUBSCRIBE", error)),
+            Err(elapsed) => Err(PublishError::Unanswered { source: Box::new(elapsed) }),
+        }
+    }
+
+    /// The lock is held while connecting, so that those who come at the same time share one attempt.
+    async fn live(&self) -> RedisResult<Live> {
+        let mut slot = self.live.lock().await;
+        if let Some(live) = slot.as_ref().filter(|live| !live.broken.load(Ordering::Acquire)) {
+            return Ok(live.clone());
+        }
+        *slot = None;
+        // One limit for all of it: sentinels that are away are found out one after the other.
+        let live = tokio::time::timeout(self.timeouts.connection, self.open()).await;
+        let live = live.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
+        self.loss.connected();
+        Ok(slot.insert(live).clone())
+    }
+
+    async fn clients(&self) -> RedisResult<Clients> {
+        match &self.whereabouts {
+            Whereabouts::Fixed(clients) => Ok(clients.clone()),
+            #[cfg(feature = "sentinel")]
+            Whereabouts::Sentinels(sentinels) => sentinels.master().await,
+        }
+    }
+
+    async fn open(&self) -> RedisResult<Live> {
+        let clients = self.clients().await?;
+        let broken = Arc::new(AtomicBool::new(false));
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.timeouts.connection))
+            .set_response_timeout(Some(self.timeouts.response));
+        let told = config.clone().set_push_sender(on_disconnect(Arc::clone(&self.loss), Arc::clone(&broken)));
+        let connection = match clients.resp3.get_multiplexed_async_connection_with_config(&told).await {
+            // Servers and proxies refuse HELLO in many words; a wrong password is refused again, and then told.
+            Err(error) if !is_transport(&error) => {
+                clients.resp2.get_multiplexed_async_connection_with_config(&config).await
+            }
+            result => result,
+        };
+        Ok(Live { connection: connection?, broken })
+    }
+}
+
+fn on_disconnect(
+    loss: Arc<Loss>,
+    broken: Arc<AtomicBool>,
+) -> impl Fn(PushInfo) -> Result<(), redis::aio::SendError> + Send + Sync + 'static {
+    move |push| {
+        if push.kind == PushKind::Disconnection {
+            loss.tell_once(&broken);
+        }
+        Ok(())
+    }
+}
