@@ -2,8 +2,8 @@
 //! crosses a boundary (Redis hash, channel message, server-sent event).
 //!
 //! In scope: batch state and its invariants, positions, changes, the receiving rules ([`Replica`]), channel messages,
-//! server-sent events, key and channel names, access tokens and what they give a right to, limits, metric names, and
-//! `update.lua`.
+//! server-sent events, key and channel names, access tokens and what they give a right to, limits, metric names,
+//! `update.lua`, and `track.lua`, which counts where there is no database.
 //! Out of scope: cryptography, sockets, clocks, runtimes, retries, HTTP status codes.
 //!
 //! The one idea: progress is versioned state, not a log. [`BatchState::changes_since`] a [`Position`] serves the first
@@ -24,6 +24,7 @@ pub mod seen;
 pub mod state;
 pub mod token;
 pub mod trace;
+pub mod track;
 #[cfg(test)]
 mod typescript;
 
