@@ -1,9 +1,8 @@
 //! Batches that live in Redis alone: opened again, and cancelled.
 
-use jiff::Timestamp;
 use wire::{BatchState, BatchStatus, Head, PhotoStatus, Position, StateError};
 
-use crate::PublishError;
+use crate::{PublishError, TrackError, Tracked, track::updated_at};
 
 /// Why a batch was left as it is.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +43,17 @@ impl From<StateError> for EditError {
     }
 }
 
+/// What came of a call to the script that counts; `None`: it does not count this batch.
+pub(crate) fn counted(result: Result<Tracked, TrackError>) -> Result<Option<Tracked>, EditError> {
+    match result {
+        Ok(tracked) => Ok(Some(tracked)),
+        Err(TrackError::Unknown(_) | TrackError::Untracked(_)) => Ok(None),
+        Err(TrackError::Source) => Err(EditError::Source),
+        Err(TrackError::Publish(error)) => Err(error.into()),
+        Err(error) => Err(EditError::NoNext(error.to_string())),
+    }
+}
+
 /// The batch, open again: what had failed or not ended is queued. `now` is in milliseconds since the Unix epoch.
 pub(crate) fn reopened(state: &BatchState, now: u64) -> Result<BatchState, EditError> {
     let mut head = state.head().clone();
@@ -81,8 +91,7 @@ pub(crate) fn cancelled(state: &BatchState, now: u64) -> Result<BatchState, Edit
 
 fn move_to(head: &mut Head, epoch: u64, version: u64, now: u64) -> Result<(), EditError> {
     head.position = Position::new(epoch, version).map_err(|error| EditError::NoNext(error.to_string()))?;
-    let now = i64::try_from(now).ok().and_then(|now| Timestamp::from_millisecond(now).ok());
-    head.updated_at = now.map(|now| format!("{now:.3}")).unwrap_or_default();
+    head.updated_at = updated_at(now);
     Ok(())
 }
 

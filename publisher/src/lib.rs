@@ -1,8 +1,9 @@
 //! Publish the progress of batches through Redis, from the process that does the work.
 //!
 //! In scope: reading what changed from the application's database ([`ProgressSource`]), deciding when to publish it,
-//! the connection to Redis, watching a batch natively, and the tokens that an application gives its users.
-//! Out of scope: HTTP, counting photos, storing anything but progress.
+//! the connection to Redis, watching a batch natively, counting a batch in Redis where there is no database
+//! ([`Tracker`]), and the tokens that an application gives its users.
+//! Out of scope: HTTP, counting photos in this process, storing anything but progress.
 //!
 //! ```no_run
 //! use std::time::{Duration, SystemTime};
@@ -31,6 +32,10 @@
 //! # }
 //! ```
 //!
+//! # Without a database
+//! [`Publisher::tracker`] declares a batch that a script in Redis counts, once a photo, whoever reports it and however
+//! often; [`Tracker`] says what that promises and what it does not.
+//!
 //! # Rights in Redis
 //! A user that may do exactly what this library does, on keys and channels without a prefix:
 //! ```text
@@ -38,7 +43,7 @@
 //!   +type +hmget +hset +hgetall +del +expire +publish +subscribe +ping
 //! ```
 //! With `KEY_PREFIX=eu:` it is `~eu:batch:* &eu:batch:*`. `+subscribe +ping` serve [`Publisher::watch`] only, `+hgetall`
-//! also [`Publisher::cached`]. A database other than 0 in the URL needs `+select`.
+//! also [`Publisher::cached`] and [`Tracker::reopen`]. A database other than 0 in the URL needs `+select`.
 //! Behind sentinels the user also needs `+role`, and in a cluster, on each of its nodes, `+cluster|slots +asking`.
 //!
 //! The sentinels know other users than Redis; this one is enough there:
@@ -90,6 +95,7 @@ mod store;
 mod task;
 pub mod token;
 mod traced;
+mod track;
 mod watch;
 
 /// Public for the model test of the whole system (`tests/model`), not a stable interface.
@@ -106,6 +112,7 @@ pub use publisher::{Cached, Published, Publisher};
 pub use redis_settings::{RedisSettings, Tls};
 pub use source::{ProgressSource, SourceError};
 pub use traced::Traced;
+pub use track::{DEFAULT_PATIENCE, Outcome, TrackError, Tracked, TrackedPhoto, Tracker, TrackerBuilder};
 pub use wire::{
     BatchId, BatchState, BatchStatus, Changes, Counts, Head, Json, Photo, PhotoId, PhotoStatus, Position, TraceParent,
     TraceParentError,

@@ -54,17 +54,17 @@ pub struct Lag {
 pub struct Metrics {
     /// Calls of `notify` and `notify_final` that the background task has seen.
     pub notifies: u64,
-    /// Updates written and announced.
+    /// Updates and calls of a tracker, written and announced.
     pub applied: u64,
-    /// Updates that Redis already had.
+    /// Updates and calls of a tracker that told Redis nothing new.
     pub stale: u64,
     /// Updates that Redis could not continue; each was followed by the whole state.
     pub needs_full: u64,
-    /// Updates of a batch whose stored state has ended in the same epoch.
+    /// Updates of a batch whose stored state has ended in the same epoch; calls of a tracker that came after its end.
     pub finished: u64,
     /// Reads of the source that showed nothing new.
     pub unchanged: u64,
-    /// Batches that the source does not know.
+    /// Batches that the source does not know; calls of a tracker about a batch or photo that Redis does not.
     pub unknown: u64,
     /// States that break a rule and were not sent.
     pub invalid: u64,

@@ -7,10 +7,11 @@ use std::{
 
 use futures::Stream;
 use tokio::{runtime::Handle, task::JoinHandle};
-use wire::{BatchId, BatchState, Cause, Changes, StateError, Stored, TraceParent, script::Reply};
+use wire::{BatchId, BatchState, Cause, Changes, PhotoId, StateError, Stored, TraceParent, script::Reply};
 
 use crate::{
-    EditError, Metrics, PublishError, PublisherBuilder, RedisSettings, Traced, edit, job,
+    EditError, Metrics, Outcome, PublishError, PublisherBuilder, RedisSettings, Traced, Tracked, Tracker,
+    TrackerBuilder, edit, job,
     metrics::{self, Counters, Ended},
     schedule::Mark,
     source::DynSource,
@@ -186,12 +187,17 @@ impl Publisher {
     }
 
     /// Opens an ended batch again that lives in Redis alone: what has failed, or had not ended, is queued in a new
-    /// epoch, what is done stays. Returns the state that Redis now holds.
+    /// epoch, what is done stays; a batch that a [`Tracker`] counts too, as [`Tracker::reopen`] does. Returns the state that Redis now holds.
     ///
     /// # Errors
     /// [`EditError::Source`] where there is a source: the batch is opened again in its database.
     pub async fn reopen(&self, batch: &BatchId) -> Result<BatchState, EditError> {
-        self.edit(batch, edit::reopened).await
+        match edit::counted(self.tracked(batch).patience(Duration::ZERO).reopen().await)? {
+            None => self.edit(batch, edit::reopened).await,
+            Some(Tracked { outcome: Outcome::Counted, .. }) => self.held(batch).await,
+            Some(Tracked { outcome: Outcome::Already, head }) => Err(EditError::Open(head.status)),
+            Some(Tracked { outcome: Outcome::Ended, .. }) => Err(EditError::NothingFailed),
+        }
     }
 
     /// Ends an open batch that lives in Redis alone, as cancelled. Its photos stay as they are. Returns the state that
@@ -200,7 +206,15 @@ impl Publisher {
     /// # Errors
     /// [`EditError::Source`] where there is a source.
     pub async fn cancel(&self, batch: &BatchId) -> Result<BatchState, EditError> {
-        self.edit(batch, edit::cancelled).await
+        match edit::counted(self.tracked(batch).patience(Duration::ZERO).cancel().await)? {
+            None => self.edit(batch, edit::cancelled).await,
+            Some(Tracked { outcome: Outcome::Counted, .. }) => self.held(batch).await,
+            Some(Tracked { head, .. }) => Err(EditError::Ended(head.status)),
+        }
+    }
+
+    async fn held(&self, batch: &BatchId) -> Result<BatchState, EditError> {
+        self.cached(batch).await?.ok_or(EditError::Unknown)
     }
 
     async fn edit(
@@ -208,9 +222,6 @@ impl Publisher {
         batch: &BatchId,
         edit: fn(&BatchState, u64) -> Result<BatchState, EditError>,
     ) -> Result<BatchState, EditError> {
-        if self.inner.source.is_some() {
-            return Err(EditError::Source);
-        }
         let stored = self.inner.store.read(batch).await?.ok_or(EditError::Unknown)?;
         let edited = edit(whole(&stored)?, now_ms())?;
         match self.publish(Changes::full(&edited, None)).await {
@@ -218,6 +229,47 @@ impl Publisher {
             Ok(_) => Ok(edited),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Declares a batch that Redis counts, without a database: its photos, as queued. Await it for the [`Tracker`].
+    /// Declaring may be repeated, by anyone: photos that are known stay as they are, further ones are added as queued.
+    /// Where all that were known have ended, further ones open the batch again, in a new epoch; after
+    /// [`Tracker::cancel`] they are refused.
+    ///
+    /// ```no_run
+    /// # async fn example(publisher: batchcast_publisher::Publisher) -> Result<(), Box<dyn std::error::Error>> {
+    /// use batchcast_publisher::{BatchId, Json, PhotoId};
+    ///
+    /// let photos = [PhotoId::new("photo-1")?, PhotoId::new("photo-2")?];
+    /// let tracker = publisher.tracker(&BatchId::new("batch-123")?, &photos).owner("anna".to_owned()).await?;
+    /// let photo = tracker.photo(&photos[0]);
+    /// photo.started().await?;
+    /// if photo.completed(Json::new(&4032)?).await?.ended_it() {
+    ///     println!("that was the last one");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn tracker<'a>(&self, batch: &BatchId, photos: impl IntoIterator<Item = &'a PhotoId>) -> TrackerBuilder {
+        TrackerBuilder::new(self.tracked(batch), photos.into_iter().cloned().collect())
+    }
+
+    /// The tracker of a batch that was declared before, by this process or another.
+    #[must_use]
+    pub fn tracked(&self, batch: &BatchId) -> Tracker {
+        Tracker::new(self.clone(), batch.clone())
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.inner.counters
+    }
+
+    pub(crate) fn has_source(&self) -> bool {
+        self.inner.source.is_some()
     }
 
     /// The state as it may leave the process, after [`PublisherBuilder::redact`]: what an application answers as the

@@ -6,6 +6,7 @@ use redis::Script;
 use wire::{
     BatchId, BatchState, Cause, Changes, StateError, Stored, keys,
     script::{self, Reply, Settings, UPDATE_LUA},
+    track::{self, TRACK_LUA},
 };
 
 use crate::{
@@ -17,6 +18,7 @@ use crate::{
 pub(crate) struct Store {
     link: Link,
     script: Script,
+    track: Script,
     prefix: String,
     policy: Policy,
 }
@@ -30,7 +32,11 @@ pub(crate) struct Done {
 
 impl Store {
     pub(crate) fn new(link: Link, prefix: String, policy: Policy) -> Self {
-        Self { link, script: Script::new(UPDATE_LUA), prefix, policy }
+        Self { link, script: Script::new(UPDATE_LUA), track: Script::new(TRACK_LUA), prefix, policy }
+    }
+
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     pub(crate) fn policy(&self) -> &Policy {
@@ -75,6 +81,15 @@ impl Store {
 
     fn settings(&self, ttl_secs: u64) -> Settings<'_> {
         Settings { prefix: &self.prefix, ttl_secs }
+    }
+
+    /// Counts. Safe to repeat.
+    pub(crate) async fn track(&self, call: &script::Call) -> Result<track::Answer, PublishError> {
+        let (word, replaced, head): (String, i64, Vec<u8>) = self.link.script(&self.track, call).await?;
+        track::Answer::read(&word, replaced, &head).ok_or_else(|| PublishError::Rejected {
+            command: "EVALSHA",
+            message: format!("a reply that track.lua does not give: {word:?}"),
+        })
     }
 
     async fn call(&self, call: &script::Call) -> Result<Done, PublishError> {

@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail by panicking")]
 
-mod examples;
 #[cfg(feature = "cluster")]
 mod cluster;
+mod examples;
 #[cfg(any(feature = "cluster", feature = "sentinel"))]
 mod failover;
 mod faults;
@@ -19,6 +19,9 @@ mod sentinel;
 mod sockets;
 mod source;
 mod states;
+mod tracker;
+mod tracker_model;
+mod tracker_workers;
 mod watching;
 
 use anyhow::Context as _;

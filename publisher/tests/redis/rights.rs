@@ -1,6 +1,6 @@
 //! The least rights that the crate's documentation promises to be enough.
 
-use batchcast_publisher::{PublishError, Publisher};
+use batchcast_publisher::{Outcome, PhotoId, PublishError, Publisher};
 use futures::StreamExt;
 use stack::RedisServer;
 
@@ -44,6 +44,17 @@ async fn the_documented_rule_is_enough_for_everything_and_for_nothing_else() {
     publisher.invalidate(&id).await.unwrap();
     publisher.publish(changes(&state(&id, EPOCH, 3, 3), None)).await.unwrap();
     assert_eq!(within("the end", states.next()).await, Some(state(&id, EPOCH, 3, 3)));
+
+    let (tracked, photos) = (batch("b"), [PhotoId::new("1").unwrap(), PhotoId::new("2").unwrap()]);
+    let tracker = publisher.tracker(&tracked, &photos[..1]).owner("anna".to_owned()).await.unwrap();
+    publisher.tracker(&tracked, &photos).await.unwrap();
+    let photo = tracker.photo(&photos[0]);
+    photo.started().await.unwrap();
+    photo.failed("not a JPEG").await.unwrap();
+    tracker.photo(&photos[1]).completed(None).await.unwrap();
+    assert_eq!(tracker.reopen().await.unwrap().outcome, Outcome::Counted);
+    assert_eq!(tracker.cancel().await.unwrap().outcome, Outcome::Counted);
+    assert!(publisher.cached(&tracked).await.unwrap().unwrap().is_terminal());
 
     let elsewhere = Publisher::builder(&url).key_prefix("other:").connect().await.unwrap();
     let refused = elsewhere.publish(changes(&state(&id, EPOCH, 1, 3), None)).await;

@@ -1,0 +1,250 @@
+//! Counting without a database: what calls a photo worker makes of a batch that Redis alone counts.
+//!
+//! In scope: the calls, their repetition while Redis is away, what is made of the script's replies.
+//! Out of scope: counting, which `wire`'s `track.lua` does.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+use wire::{
+    BatchId, Cause, Head, Json, Photo, PhotoId, PhotoStatus, StateError, TraceParent,
+    script::Call,
+    track::{self, Answer, Context, Reply},
+};
+
+use crate::{PublishError, Publisher, backoff, metrics::Ended, publisher::now_ms};
+
+mod builder;
+mod error;
+
+pub use builder::TrackerBuilder;
+pub use error::TrackError;
+
+/// How long a tracker's calls go on trying to reach Redis.
+pub const DEFAULT_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Counts one batch in Redis: any number of trackers, in any number of processes, on any number of machines, may count
+/// the same batch at the same time. Made by [`Publisher::tracker`] and [`Publisher::tracked`]; cheap to clone.
+///
+/// **Every call may be repeated**, by whoever does not know whether it was heard: a photo counts once. So a call goes on
+/// trying by itself while Redis does not answer, for [`DEFAULT_PATIENCE`] or [`Tracker::patience`]. In which order the
+/// calls arrive does not matter either, a photo only rises: queued, processing, failed, completed.
+///
+/// **What Redis loses is lost here**: nothing else knows the count. A Redis that comes back empty, or a batch that was not
+/// heard of for its `ttl`, is [`TrackError::Unknown`]; one that comes back with less (a failover, a backup) has forgotten
+/// reports that were acknowledged, and gives their positions a second time. Where that must not be, keep the counts in a
+/// database, and give the publisher a [`ProgressSource`](crate::ProgressSource).
+#[derive(Debug, Clone)]
+pub struct Tracker {
+    publisher: Publisher,
+    batch: BatchId,
+    patience: Duration,
+}
+
+/// What came of a call that was heard.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Tracked {
+    /// What the call did.
+    pub outcome: Outcome,
+    /// The batch as it stood after it.
+    pub head: Head,
+}
+
+impl Tracked {
+    /// Whether this call ended the batch. Of all calls that of one epoch says so at most once: it may be told to a call
+    /// whose answer was lost, and a repetition is [`Outcome::Already`].
+    pub fn ended_it(&self) -> bool {
+        self.outcome == Outcome::Counted && self.head.status.is_terminal()
+    }
+}
+
+/// What a call did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It changed the batch: written and announced.
+    Counted,
+    /// Nothing changed: it was so already, or further.
+    Already,
+    /// Nothing changed: the batch has ended. Of a photo: it was cancelled. Of `cancel`: it had ended by itself. Of
+    /// `reopen`: every photo is completed.
+    Ended,
+}
+
+impl Tracker {
+    pub(crate) fn new(publisher: Publisher, batch: BatchId) -> Self {
+        Self { publisher, batch, patience: DEFAULT_PATIENCE }
+    }
+
+    /// How long its calls go on trying to reach Redis; zero: each tries once. One attempt may outlast it.
+    #[must_use]
+    pub fn patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// Which batch.
+    pub fn batch_id(&self) -> &BatchId {
+        &self.batch
+    }
+
+    /// One photo of it, to report of.
+    pub fn photo(&self, photo: &PhotoId) -> TrackedPhoto<'_> {
+        TrackedPhoto { tracker: self, photo: photo.clone(), trace: None }
+    }
+
+    /// Ends the batch as cancelled, if it is open. What is reported of its photos afterwards changes nothing.
+    ///
+    /// # Errors
+    /// Why it was not heard, or not taken.
+    pub async fn cancel(&self) -> Result<Tracked, TrackError> {
+        self.concluded(self.send(now_ms().into(), track::cancel).await?)
+    }
+
+    /// Opens an ended batch again, in a new epoch: what has failed or had not ended is queued, what is completed stays.
+    /// Then have those photos worked on again.
+    ///
+    /// # Errors
+    /// Why it was not heard, or not taken.
+    pub async fn reopen(&self) -> Result<Tracked, TrackError> {
+        self.concluded(self.send(now_ms().into(), track::reopen).await?)
+    }
+
+    /// Makes a call and repeats it while Redis does not answer.
+    async fn send(
+        &self,
+        cause: Cause,
+        make: impl FnOnce(Context<'_>) -> Result<Call, StateError>,
+    ) -> Result<Answer, TrackError> {
+        if self.publisher.has_source() {
+            return Err(TrackError::Source);
+        }
+        let updated_at = updated_at(cause.at);
+        let store = self.publisher.store();
+        let call = make(Context { prefix: store.prefix(), batch: &self.batch, cause, updated_at: &updated_at });
+        let call = call.map_err(|error| {
+            self.publisher.counters().ended(Ended::Invalid);
+            TrackError::Publish(error.into())
+        })?;
+        let (begun, mut failures) = (Instant::now(), 0);
+        loop {
+            let result = store.track(&call).await;
+            self.count(&result);
+            let left = self.patience.saturating_sub(begun.elapsed());
+            match result {
+                Err(error @ PublishError::Unanswered { .. }) if !left.is_zero() => {
+                    failures += 1;
+                    tracing::warn!(batch = %self.batch, %error, "counting: trying again");
+                    tokio::time::sleep(backoff::random_pause(failures).min(left)).await;
+                }
+                result => return Ok(result?),
+            }
+        }
+    }
+
+    fn count(&self, result: &Result<Answer, PublishError>) {
+        let counters = self.publisher.counters();
+        counters.ended(match result {
+            Ok(answer) => match answer.reply {
+                Reply::Counted => Ended::Applied,
+                Reply::Already => Ended::Stale,
+                Reply::Ended => Ended::Finished,
+                Reply::Unknown | Reply::Untracked | Reply::UnknownPhoto => Ended::Unknown,
+                Reply::TooMany | Reply::TooLarge | Reply::Last => Ended::Invalid,
+            },
+            Err(PublishError::Unanswered { .. } | PublishError::NotAdmitted { .. }) => Ended::Unreachable,
+            Err(_) => Ended::Failed,
+        });
+        if result.as_ref().is_ok_and(|answer| answer.replaced) {
+            counters.replaced();
+        }
+    }
+
+    fn concluded(&self, answer: Answer) -> Result<Tracked, TrackError> {
+        let batch = || self.batch.clone();
+        let outcome = match answer.reply {
+            Reply::Counted => Outcome::Counted,
+            Reply::Already => Outcome::Already,
+            Reply::Ended => Outcome::Ended,
+            Reply::Unknown => return Err(TrackError::Unknown(batch())),
+            // Only a report of a photo is answered with the latter, and looks for it itself.
+            Reply::Untracked | Reply::UnknownPhoto => return Err(TrackError::Untracked(batch())),
+            Reply::TooMany => return Err(TrackError::TooMany),
+            Reply::TooLarge => return Err(TrackError::TooLarge),
+            Reply::Last => return Err(TrackError::Last),
+        };
+        // The script gives a head with each of these.
+        let head = answer.head.ok_or_else(|| TrackError::Unknown(batch()))?;
+        Ok(Tracked { outcome, head })
+    }
+}
+
+/// One photo of a tracked batch; made by [`Tracker::photo`].
+#[derive(Debug, Clone)]
+#[must_use = "it reports nothing by itself"]
+pub struct TrackedPhoto<'a> {
+    tracker: &'a Tracker,
+    photo: PhotoId,
+    trace: Option<TraceParent>,
+}
+
+impl TrackedPhoto<'_> {
+    /// What is reported belongs to a trace: as [`Publisher::traced`].
+    pub fn traced(self, trace: impl Into<Option<TraceParent>>) -> Self {
+        Self { trace: trace.into(), ..self }
+    }
+
+    /// It is being worked on. Of a photo that has ended this changes nothing: one that is tried again after it failed is
+    /// shown as failed until it is completed.
+    ///
+    /// # Errors
+    /// Why it was not heard, or not taken.
+    pub async fn started(&self) -> Result<Tracked, TrackError> {
+        self.report(self.now(PhotoStatus::Processing)).await
+    }
+
+    /// It is done, with what was found out, which first goes through [`PublisherBuilder::redact`]. The first result that
+    /// is heard stays. After a failure it counts as completed all the same; if the batch had ended meanwhile, its new end
+    /// opens a new epoch.
+    ///
+    /// [`PublisherBuilder::redact`]: crate::PublisherBuilder::redact
+    ///
+    /// # Errors
+    /// Why it was not heard, or not taken. [`TrackError::TooLarge`]: report it with less, or without a result.
+    pub async fn completed(&self, result: impl Into<Option<Json>>) -> Result<Tracked, TrackError> {
+        self.report(self.now(PhotoStatus::Completed).with_result(result)).await
+    }
+
+    /// It is given up, with why, in words, which first go through [`PublisherBuilder::redact`]. The first reason that is
+    /// heard stays.
+    ///
+    /// [`PublisherBuilder::redact`]: crate::PublisherBuilder::redact
+    ///
+    /// # Errors
+    /// Why it was not heard, or not taken.
+    pub async fn failed(&self, reason: impl Into<String>) -> Result<Tracked, TrackError> {
+        self.report(self.now(PhotoStatus::Failed).with_error(reason.into())).await
+    }
+
+    /// The script gives it a version.
+    fn now(&self, status: PhotoStatus) -> Photo {
+        Photo::new(self.photo.clone(), status, 0)
+    }
+
+    async fn report(&self, mut photo: Photo) -> Result<Tracked, TrackError> {
+        self.tracker.publisher.store().policy().redact(std::slice::from_mut(&mut photo));
+        let cause = Cause { at: now_ms(), trace: self.trace };
+        let answer = self.tracker.send(cause, |context| track::photo(context, &photo)).await?;
+        if answer.reply == Reply::UnknownPhoto {
+            return Err(TrackError::UnknownPhoto { batch: self.tracker.batch.clone(), photo: photo.photo_id });
+        }
+        self.tracker.concluded(answer)
+    }
+}
+
+/// A time in milliseconds since the Unix epoch, for people.
+pub(crate) fn updated_at(ms: u64) -> String {
+    let at = i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    at.map(|at| format!("{at:.3}")).unwrap_or_default()
+}

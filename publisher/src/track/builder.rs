@@ -1,0 +1,67 @@
+//! The declaration of a batch that Redis counts.
+
+use std::{future::IntoFuture, pin::Pin, time::Duration};
+
+use wire::{PhotoId, track};
+
+use super::{Outcome, TrackError, Tracker};
+use crate::publisher::now_ms;
+
+/// Made by [`Publisher::tracker`](crate::Publisher::tracker); await it.
+#[must_use = "a declaration does nothing until it is awaited"]
+#[derive(Debug, Clone)]
+pub struct TrackerBuilder {
+    tracker: Tracker,
+    photos: Vec<PhotoId>,
+    owner: Option<String>,
+    ttl: Option<Duration>,
+}
+
+impl TrackerBuilder {
+    pub(crate) fn new(tracker: Tracker, photos: Vec<PhotoId>) -> Self {
+        Self { tracker, photos, owner: None, ttl: None }
+    }
+
+    /// The application's user id of whom the batch is; without one, the one stays that Redis holds.
+    pub fn owner(mut self, owner: impl Into<Option<String>>) -> Self {
+        self.owner = owner.into();
+        self
+    }
+
+    /// How long Redis remembers the batch after its last change, whoever makes it; default the publisher's
+    /// [`state_ttl`](crate::PublisherBuilder::state_ttl). At least 1 s; the last declaration's holds.
+    /// [`state_ttl_by`](crate::PublisherBuilder::state_ttl_by) is not asked: only Redis knows the head.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    /// How long the declaration, and the tracker's calls, go on trying to reach Redis: [`Tracker::patience`].
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.tracker = self.tracker.patience(patience);
+        self
+    }
+
+    async fn declare(self) -> Result<Tracker, TrackError> {
+        let Self { tracker, photos, owner, ttl } = self;
+        if photos.is_empty() {
+            return Err(TrackError::NoPhotos);
+        }
+        let ttl = ttl.unwrap_or(tracker.publisher.store().policy().ttl).as_secs();
+        let declare = |context: track::Context<'_>| track::declare(context, ttl, owner.as_deref(), &photos);
+        let declared = tracker.concluded(tracker.send(now_ms().into(), declare).await?)?;
+        if declared.outcome == Outcome::Ended {
+            return Err(TrackError::Cancelled(tracker.batch));
+        }
+        Ok(tracker)
+    }
+}
+
+impl IntoFuture for TrackerBuilder {
+    type Output = Result<Tracker, TrackError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.declare())
+    }
+}
