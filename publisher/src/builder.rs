@@ -6,10 +6,11 @@ use tokio::runtime::Handle;
 use wire::{Head, Photo};
 
 use crate::{
-    ProgressSource, PublishError, Publisher, RedisSettings,
+    ProgressSource, PublishError, Publisher, RedisSettings, Sink,
     link::{Link, Timeouts},
     policy::Policy,
     publisher::Settings,
+    sink::{DynSink, name_problem},
     source::DynSource,
     store::Store,
 };
@@ -33,6 +34,7 @@ pub struct PublisherBuilder {
     coalesce: Duration,
     timeouts: Timeouts,
     runtime: Option<Handle>,
+    sinks: Vec<Arc<dyn DynSink>>,
 }
 
 impl PublisherBuilder {
@@ -45,6 +47,7 @@ impl PublisherBuilder {
             coalesce: DEFAULT_COALESCE,
             timeouts: Timeouts { connection: DEFAULT_CONNECTION_TIMEOUT, response: DEFAULT_RESPONSE_TIMEOUT },
             runtime: None,
+            sinks: Vec::new(),
         }
     }
 
@@ -106,6 +109,13 @@ impl PublisherBuilder {
         self
     }
 
+    /// Who else is told of batches, once Redis has acknowledged an update: any number of [`Sink`]s, each with a name of
+    /// its own. With a source [`Publisher::resync`] finds the ends that nobody was told before a restart.
+    pub fn sink(mut self, sink: impl Sink) -> Self {
+        self.sinks.push(Arc::new(sink));
+        self
+    }
+
     /// Where the background task runs; default the runtime in which [`PublisherBuilder::connect`] is awaited.
     pub fn runtime(mut self, runtime: Handle) -> Self {
         self.runtime = Some(runtime);
@@ -144,13 +154,21 @@ impl PublisherBuilder {
         if self.policy.ttl < Duration::from_secs(1) {
             return wrong("STATE_TTL_SECS", "at least 1");
         }
+        for (at, sink) in self.sinks.iter().enumerate() {
+            if let Some(problem) = name_problem(sink.name()) {
+                return wrong("sink", problem);
+            }
+            if self.sinks[..at].iter().any(|other| other.name() == sink.name()) {
+                return wrong("sink", &format!("two are named {:?}: give each a name of its own", sink.name()));
+            }
+        }
         let Some(runtime) = self.runtime.or_else(|| Handle::try_current().ok()) else {
             return wrong("runtime", "await `connect` in a tokio runtime, or give one: `.runtime(handle)`");
         };
         let settings = Settings { state_ttl: self.policy.ttl, coalesce: self.coalesce };
         let link = Link::new(&self.redis, self.timeouts)?;
         let store = Store::new(link, self.key_prefix, self.policy);
-        Ok(Publisher::start(store, self.source, settings, &runtime))
+        Ok(Publisher::start(store, self.source, self.sinks, settings, &runtime))
     }
 }
 
@@ -161,6 +179,7 @@ impl std::fmt::Debug for PublisherBuilder {
             .field("key_prefix", &self.key_prefix)
             .field("state_ttl", &self.policy.ttl)
             .field("coalesce", &self.coalesce)
+            .field("sinks", &self.sinks)
             .finish_non_exhaustive()
     }
 }

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use wire::{BatchId, Changes, Position, TraceParent, script::Reply};
+use wire::{BatchId, Changes, Head, Position, TraceParent, script::Reply};
 
 use crate::{
     PublishError,
     metrics::{Counters, Ended},
     publisher::now_ms,
     schedule::{Job, Outcome},
+    sink::Sinks,
     source::DynSource,
     store::{Done, Store},
 };
@@ -17,13 +18,26 @@ use crate::{
 /// hanging read from holding its place for ever.
 pub(crate) const SOURCE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Does the job, counts how it ended, and logs what people should hear of.
-pub(crate) async fn run(source: &dyn DynSource, store: &Store, counters: &Counters, job: &Job) -> Outcome {
+/// Does the job, counts how it ended, logs what people should hear of, and lets sinks look at what Redis now holds.
+pub(crate) async fn run(
+    source: &dyn DynSource,
+    store: &Store,
+    counters: &Counters,
+    sinks: &Sinks,
+    job: &Job,
+) -> Outcome {
     let result = attempt(source, store, job).await;
     let (ended, outcome) = conclude(&result);
     counters.ended(ended);
     match &result {
-        Ok(Attempt::Sent { done, .. }) if done.replaced => counters.replaced(),
+        Ok(Attempt::Sent { done, head }) => {
+            if done.replaced {
+                counters.replaced();
+            }
+            if done.reply != Reply::NeedsFull {
+                sinks.mark(head);
+            }
+        }
         Ok(_) => {}
         Err(error) => tracing::warn!(batch = %job.batch, %error, "an update was not published"),
     }
@@ -55,19 +69,18 @@ fn log(job: &Job, trace: TraceParent, lag_ms: u64) {
 
 /// What a job came to.
 enum Attempt {
-    Sent { done: Done, position: Position, ended: bool },
+    Sent { done: Done, head: Head },
     Unchanged,
     Unknown,
 }
 
 async fn attempt(source: &dyn DynSource, store: &Store, job: &Job) -> Result<Attempt, PublishError> {
     let Some(changes) = read(source, job).await? else { return Ok(Attempt::Unknown) };
-    let (position, ended) = (changes.head.position, changes.head.status.is_terminal());
-    if job.since == Some(position) && !job.mark.verify {
+    if job.since == Some(changes.head.position) && !job.mark.verify {
         return Ok(Attempt::Unchanged);
     }
     let done = store.update(&changes, job.mark.cause).await?;
-    Ok(Attempt::Sent { done, position, ended })
+    Ok(Attempt::Sent { done, head: changes.head })
 }
 
 async fn read(source: &dyn DynSource, job: &Job) -> Result<Option<Changes>, PublishError> {
@@ -97,8 +110,8 @@ fn conclude(result: &Result<Attempt, PublishError>) -> (Ended, Outcome) {
     match result {
         Ok(Attempt::Unchanged) => (Ended::Unchanged, Outcome::Unchanged),
         Ok(Attempt::Unknown) => (Ended::Unknown, Outcome::Forget),
-        Ok(Attempt::Sent { done, position, ended }) => {
-            let delivered = Outcome::Delivered { position: *position, ended: *ended };
+        Ok(Attempt::Sent { done, head }) => {
+            let delivered = Outcome::Delivered { position: head.position, ended: head.status.is_terminal() };
             match done.reply {
                 Reply::Stale => (Ended::Stale, delivered),
                 Reply::NeedsFull => (Ended::NeedsFull, Outcome::NeedsFull),

@@ -2,8 +2,8 @@
 //!
 //! In scope: reading what changed from the application's database ([`ProgressSource`]), deciding when to publish it,
 //! the connection to Redis, watching a batch natively, counting a batch in Redis where there is no database
-//! ([`Tracker`]), and the tokens that an application gives its users.
-//! Out of scope: HTTP, counting photos in this process, storing anything but progress.
+//! ([`Tracker`]), telling sinks of a batch's end, and the tokens that an application gives its users.
+//! Out of scope: serving HTTP, counting photos in this process, storing anything but progress.
 //!
 //! ```no_run
 //! use std::time::{Duration, SystemTime};
@@ -36,14 +36,21 @@
 //! [`Publisher::tracker`] declares a batch that a script in Redis counts, once a photo, whoever reports it and however
 //! often; [`Tracker`] says what that promises and what it does not.
 //!
+//! # Sinks
+//! Others than readers are told of a batch's end by a [`Sink`], given to [`PublisherBuilder::sink`]: the latest state, at
+//! least once, never an older one after a newer one, by one of several workers, and after a restart by
+//! [`Publisher::resync`] if not before. The feature `webhook` has `Webhook` (Standard Webhooks), the feature `slack` has
+//! `Slack`.
+//!
 //! # Rights in Redis
 //! A user that may do exactly what this library does, on keys and channels without a prefix:
 //! ```text
 //! ACL SETUSER publisher on >PASSWORD resetkeys ~batch:* resetchannels &batch:* -@all +evalsha +script|load
-//!   +type +hmget +hset +hgetall +del +expire +publish +subscribe +ping
+//!   +type +hmget +hset +hgetall +del +expire +publish +subscribe +ping +get +set
 //! ```
 //! With `KEY_PREFIX=eu:` it is `~eu:batch:* &eu:batch:*`. `+subscribe +ping` serve [`Publisher::watch`] only, `+hgetall`
-//! also [`Publisher::cached`] and [`Tracker::reopen`]. A database other than 0 in the URL needs `+select`.
+//! also [`Publisher::cached`] and [`Tracker::reopen`], `+get +set` [sinks](Sink) only. A database other than 0 in
+//! the URL needs `+select`.
 //! Behind sentinels the user also needs `+role`, and in a cluster, on each of its nodes, `+cluster|slots +asking`.
 //!
 //! The sentinels know other users than Redis; this one is enough there:
@@ -88,11 +95,16 @@ mod job;
 mod link;
 mod metrics;
 mod policy;
+#[cfg(feature = "_post")]
+mod post;
 mod publisher;
 mod redis_settings;
+mod sink;
 mod source;
 mod store;
 mod task;
+#[cfg(feature = "_post")]
+mod tls;
 pub mod token;
 mod traced;
 mod track;
@@ -110,6 +122,11 @@ pub use error::PublishError;
 pub use metrics::{LAG_BUCKETS_MS, Lag, Metrics, names as metric_names};
 pub use publisher::{Cached, Published, Publisher};
 pub use redis_settings::{RedisSettings, Tls};
+pub use sink::{Event, Interest, Pace, Sink, SinkMetrics, Undelivered};
+#[cfg(feature = "webhook")]
+pub use sink::{SecretError, Webhook, WebhookBuilder, WebhookSecrets};
+#[cfg(feature = "slack")]
+pub use sink::{Slack, SlackBuilder};
 pub use source::{ProgressSource, SourceError};
 pub use traced::Traced;
 pub use track::{DEFAULT_PATIENCE, Outcome, TrackError, Tracked, TrackedPhoto, Tracker, TrackerBuilder};

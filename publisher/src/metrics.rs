@@ -18,14 +18,22 @@ pub mod names {
     /// Histogram: seconds from the earliest notify covered to the acknowledgement of an applied update.
     pub const LAG: &str = "batchcast_publisher_lag_seconds";
 
+    /// Counter: attempts to tell a sink, by `sink` (its name) and `outcome` (`delivered`, `known`, `failed`, `gave-up`,
+    /// `dropped`).
+    pub const SINK_DELIVERIES: &str = "batchcast_sink_deliveries_total";
+    /// Gauge: batches with something that a sink was not told yet, by `sink`.
+    pub const SINK_BACKLOG: &str = "batchcast_sink_backlog";
+
     /// What each of them counts, in words for operators.
-    pub const HELP: [(&str, &str); 6] = [
+    pub const HELP: [(&str, &str); 8] = [
         (NOTIFIES, "Calls of notify and notify_final."),
         (UPDATES, "Ends of updates, by outcome."),
         (REPLACED, "Values under a batch's key that were no batch and were overwritten."),
         (CONNECTIONS_LOST, "Connections to Redis that were lost."),
         (BACKLOG, "Batches with an update that is not acknowledged yet."),
         (LAG, "Time from the earliest notify covered to the acknowledgement of an applied update."),
+        (SINK_DELIVERIES, "Attempts to tell a sink, by sink and outcome."),
+        (SINK_BACKLOG, "Batches with something that a sink was not told yet."),
     ];
 
     /// The words of [`HELP`] for one of them; empty for any other name.
@@ -184,10 +192,12 @@ impl Counters {
 /// Tells the `metrics` facade's recorder, if there is one already, what each name counts and in which unit.
 pub(crate) fn describe() {
     use metrics::Unit;
-    for name in [names::NOTIFIES, names::UPDATES, names::REPLACED, names::CONNECTIONS_LOST] {
+    for name in [names::NOTIFIES, names::UPDATES, names::REPLACED, names::CONNECTIONS_LOST, names::SINK_DELIVERIES] {
         metrics::describe_counter!(name, Unit::Count, names::help(name));
     }
-    metrics::describe_gauge!(names::BACKLOG, Unit::Count, names::help(names::BACKLOG));
+    for name in [names::BACKLOG, names::SINK_BACKLOG] {
+        metrics::describe_gauge!(name, Unit::Count, names::help(name));
+    }
     metrics::describe_histogram!(names::LAG, Unit::Seconds, names::help(names::LAG));
 }
 
@@ -210,8 +220,9 @@ mod tests {
 
     #[test]
     fn every_name_has_its_words() {
-        use names::{BACKLOG, CONNECTIONS_LOST, LAG, NOTIFIES, REPLACED, UPDATES};
-        for name in [NOTIFIES, UPDATES, REPLACED, CONNECTIONS_LOST, BACKLOG, LAG] {
+        use names::{BACKLOG, CONNECTIONS_LOST, LAG, NOTIFIES, REPLACED, SINK_BACKLOG, SINK_DELIVERIES, UPDATES};
+        let of_sinks = [SINK_DELIVERIES, SINK_BACKLOG];
+        for name in [NOTIFIES, UPDATES, REPLACED, CONNECTIONS_LOST, BACKLOG, LAG].into_iter().chain(of_sinks) {
             assert_ne!(names::help(name), "", "{name}");
         }
         assert_eq!(names::help("evil"), "");

@@ -6,14 +6,15 @@ use std::{
 };
 
 use futures::Stream;
-use tokio::{runtime::Handle, task::JoinHandle};
+use tokio::{runtime::Handle, task::JoinHandle, time::Instant};
 use wire::{BatchId, BatchState, Cause, Changes, PhotoId, StateError, Stored, TraceParent, script::Reply};
 
 use crate::{
-    EditError, Metrics, Outcome, PublishError, PublisherBuilder, RedisSettings, Traced, Tracked, Tracker,
+    EditError, Metrics, Outcome, PublishError, PublisherBuilder, RedisSettings, SinkMetrics, Traced, Tracked, Tracker,
     TrackerBuilder, edit, job,
     metrics::{self, Counters, Ended},
     schedule::Mark,
+    sink::{DynSink, Sinks},
     source::DynSource,
     store::{Done, Store},
     task::{self, Inbox},
@@ -32,6 +33,7 @@ struct Inner {
     source: Option<Arc<dyn DynSource>>,
     counters: Arc<Counters>,
     inbox: Arc<Inbox>,
+    sinks: Arc<Sinks>,
     state_ttl: Duration,
     task: Mutex<Option<JoinHandle<Vec<BatchId>>>>,
 }
@@ -83,23 +85,26 @@ impl Publisher {
     pub(crate) fn start(
         store: Store,
         source: Option<Arc<dyn DynSource>>,
+        sinks: Vec<Arc<dyn DynSink>>,
         settings: Settings,
         runtime: &Handle,
     ) -> Self {
         metrics::describe();
         let (store, counters, inbox) = (Arc::new(store), Arc::default(), Arc::default());
+        let sinks = Arc::new(Sinks::start(sinks, &store, source.as_ref(), runtime));
         let task = source.as_ref().map(|source| {
             let parts = task::Parts {
                 source: Arc::clone(source),
                 store: Arc::clone(&store),
                 counters: Arc::clone(&counters),
                 inbox: Arc::clone(&inbox),
+                sinks: Arc::clone(&sinks),
                 state_ttl: settings.state_ttl,
             };
             runtime.spawn(task::run(parts, settings.coalesce))
         });
-        let inner = Inner { store, source, counters, inbox, state_ttl: settings.state_ttl, task: Mutex::new(task) };
-        Self { inner: Arc::new(inner) }
+        let (state_ttl, task) = (settings.state_ttl, Mutex::new(task));
+        Self { inner: Arc::new(Inner { store, source, counters, inbox, sinks, state_ttl, task }) }
     }
 
     /// The batch changed: call it after each commit. It takes well below a microsecond, never blocks and never fails;
@@ -293,6 +298,9 @@ impl Publisher {
         if done.replaced {
             self.inner.counters.replaced();
         }
+        if done.reply != Reply::NeedsFull {
+            self.inner.sinks.mark(&changes.head);
+        }
         Ok(done)
     }
 
@@ -355,6 +363,11 @@ impl Publisher {
         self.inner.counters.snapshot(self.inner.store.link().connections())
     }
 
+    /// What each sink was told.
+    pub fn sink_metrics(&self) -> Vec<SinkMetrics> {
+        self.inner.sinks.metrics()
+    }
+
     /// Marks all batches that the source calls unsettled as changed: the open ones, and those that ended within the
     /// last `state_ttl`. Call it once at start: a crash between a commit and its publication leaves no other trace.
     /// Returns how many there are.
@@ -368,13 +381,23 @@ impl Publisher {
         Ok(batches.len())
     }
 
-    /// Publishes what is due at once and stops the background task, after `timeout` at the latest. Returns the batches
-    /// with something that was not delivered; at the next start [`Publisher::resync`] publishes them.
+    /// Publishes what is due at once, tells it to sinks, and stops the background tasks, after `timeout` at the latest.
+    /// Returns the batches with something that Redis or a sink was not told; at the next start [`Publisher::resync`]
+    /// sees to them. For a sink that is in trouble nobody waits: its pause between two attempts may be minutes.
     pub async fn close(&self, timeout: Duration) -> Vec<BatchId> {
+        let deadline = Instant::now() + timeout;
         let task = self.inner.task.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(task) = task else { return Vec::new() };
-        self.inner.inbox.close(timeout);
-        task.await.unwrap_or_default()
+        let mut undelivered = match task {
+            Some(task) => {
+                self.inner.inbox.close(timeout);
+                task.await.unwrap_or_default()
+            }
+            None => Vec::new(),
+        };
+        undelivered.extend(self.inner.sinks.close(deadline).await);
+        undelivered.sort_unstable();
+        undelivered.dedup();
+        undelivered
     }
 }
 
@@ -389,6 +412,7 @@ impl Drop for Inner {
         if let Some(task) = self.task.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
             task.abort();
         }
+        self.sinks.abort();
     }
 }
 

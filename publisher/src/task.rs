@@ -20,6 +20,7 @@ use crate::{
     metrics::Counters,
     publisher::now_ms,
     schedule::{Job, Mark, Outcome, Schedule},
+    sink::Sinks,
     source::DynSource,
     store::Store,
 };
@@ -84,6 +85,7 @@ pub(crate) struct Parts {
     pub store: Arc<Store>,
     pub counters: Arc<Counters>,
     pub inbox: Arc<Inbox>,
+    pub sinks: Arc<Sinks>,
     pub state_ttl: Duration,
 }
 
@@ -153,8 +155,8 @@ impl Task {
     fn spawn(&mut self, job: Job) {
         let batch = job.batch.clone();
         let (source, store) = (Arc::clone(&self.parts.source), Arc::clone(&self.parts.store));
-        let counters = Arc::clone(&self.parts.counters);
-        let handle = self.jobs.spawn(async move { job::run(&*source, &store, &counters, &job).await });
+        let (counters, sinks) = (Arc::clone(&self.parts.counters), Arc::clone(&self.parts.sinks));
+        let handle = self.jobs.spawn(async move { job::run(&*source, &store, &counters, &sinks, &job).await });
         self.running.insert(handle.id(), batch);
     }
 

@@ -20,6 +20,16 @@ pub fn channel(prefix: &str, batch: &BatchId) -> String {
     format!("{prefix}batch:{batch}")
 }
 
+/// The position of the batch that was told last to the sink of this name: `batch:sink:NAME:ID`.
+pub fn told(prefix: &str, sink: &str, batch: &BatchId) -> String {
+    format!("{prefix}batch:sink:{sink}:{batch}")
+}
+
+/// Who tells the sink of this name about the batch just now: `batch:lease:NAME:ID`.
+pub fn lease(prefix: &str, sink: &str, batch: &BatchId) -> String {
+    format!("{prefix}batch:lease:{sink}:{batch}")
+}
+
 /// The hash into which hub objects add their counters: `batchcast:metrics`.
 pub fn metrics(prefix: &str) -> String {
     format!("{prefix}batchcast:metrics")

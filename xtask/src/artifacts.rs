@@ -16,6 +16,10 @@ use crate::stamp::Stamp;
 /// What builds the `batchcast` command: the library alone does without.
 pub(crate) const COMMAND: [&str; 2] = ["--features", "batchcast-publisher/cli"];
 
+/// All that the library can have, for lints, documentation and tests.
+pub(crate) const FEATURES: [&str; 2] =
+    ["--features", "batchcast-publisher/cli,batchcast-publisher/webhook,batchcast-publisher/slack"];
+
 /// The gzipped size that the Worker's module is to stay under.
 const MOST_WASM_BYTES: u64 = 300 * 1024;
 

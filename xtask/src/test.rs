@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use stack::workspace;
 
-use crate::artifacts::{self, COMMAND, worker_target_dir};
+use crate::artifacts::{self, FEATURES, worker_target_dir};
 use crate::command::{command, path_with, run};
 use crate::{dependencies, fuzz, packages, setup};
 
@@ -51,7 +51,7 @@ pub(crate) fn run_steps(system_tests: &[String]) -> Result<()> {
 }
 
 fn lints() -> Result<()> {
-    run(cargo("clippy").args(["--workspace", "--all-targets"]).args(COMMAND).args(["--", "-D", "warnings"]))
+    run(cargo("clippy").args(["--workspace", "--all-targets"]).args(FEATURES).args(["--", "-D", "warnings"]))
 }
 
 fn worker_lints() -> Command {
@@ -63,7 +63,7 @@ fn worker_lints() -> Command {
 fn documentation() -> Result<()> {
     run(cargo("doc")
         .args(["--no-deps", "--workspace", "--exclude", WORKER])
-        .args(COMMAND)
+        .args(FEATURES)
         .env("RUSTDOCFLAGS", "-Dwarnings"))
 }
 
@@ -74,7 +74,7 @@ fn worker_documentation() -> Command {
 }
 
 fn crate_tests() -> Result<()> {
-    run(cargo("test").args(["--workspace", "--exclude", SYSTEM_TESTS]).args(COMMAND))
+    run(cargo("test").args(["--workspace", "--exclude", SYSTEM_TESTS]).args(FEATURES))
 }
 
 /// That what is measured beside us does what its page says.

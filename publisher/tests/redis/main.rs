@@ -15,6 +15,7 @@ mod replies;
 mod rights;
 #[cfg(feature = "sentinel")]
 mod sentinel;
+mod sinks;
 #[cfg(feature = "tls")]
 mod sockets;
 mod source;

@@ -5,7 +5,8 @@ use futures::StreamExt;
 use stack::RedisServer;
 
 use crate::{
-    states::{EPOCH, batch, changes, state},
+    sinks::Recorder,
+    states::{EPOCH, batch, changes, position, state},
     within,
 };
 
@@ -35,7 +36,8 @@ async fn the_documented_rule_is_enough_for_everything_and_for_nothing_else() {
     let server = RedisServer::start().await.unwrap();
     grant(&server, "publisher", &documented("ACL SETUSER publisher ")).await;
     let url = server.url().replace("redis://", "redis://publisher:secret@");
-    let (publisher, id) = (Publisher::builder(&url).connect().await.unwrap(), batch("a"));
+    let (sink, id) = (Recorder::default(), batch("a"));
+    let publisher = Publisher::builder(&url).sink(sink.clone()).connect().await.unwrap();
 
     publisher.cache(&state(&id, EPOCH, 1, 3), std::time::Duration::from_secs(9)).await.unwrap();
     publisher.publish(changes(&state(&id, EPOCH, 2, 3), Some(1))).await.unwrap();
@@ -44,6 +46,10 @@ async fn the_documented_rule_is_enough_for_everything_and_for_nothing_else() {
     publisher.invalidate(&id).await.unwrap();
     publisher.publish(changes(&state(&id, EPOCH, 3, 3), None)).await.unwrap();
     assert_eq!(within("the end", states.next()).await, Some(state(&id, EPOCH, 3, 3)));
+    sink.is_told(position(EPOCH, 3)).await;
+    assert_eq!(publisher.close(stack::GUARD).await, []);
+    assert_eq!(server.run::<i64>(&["EXISTS", "batch:lease:recorder:a"]).await.unwrap(), 0, "it may give a lease back");
+    assert_eq!(server.run::<i64>(&["EXISTS", "batch:sink:recorder:a"]).await.unwrap(), 1);
 
     let (tracked, photos) = (batch("b"), [PhotoId::new("1").unwrap(), PhotoId::new("2").unwrap()]);
     let tracker = publisher.tracker(&tracked, &photos[..1]).owner("anna".to_owned()).await.unwrap();

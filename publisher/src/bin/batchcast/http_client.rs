@@ -5,7 +5,6 @@
 
 use std::{
     collections::VecDeque,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -18,10 +17,9 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use redis_rest::event_stream::{Decoder, Item};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
 use wire::limits::{MAX_REPLY_BYTES, MAX_STATE_BYTES};
 
-use crate::target::Target;
+use crate::{target::Target, tls};
 
 /// How long an answer may take where nothing else is said.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -40,12 +38,8 @@ pub(crate) enum HttpError {
     Broken,
     #[error("a token holds characters that no header may: it is one line of ASCII")]
     Header,
-    #[error(
-        "an address is https, and this machine knows no authorities: install ca-certificates, or set SSL_CERT_FILE"
-    )]
-    NoAuthorities,
-    #[error("TLS can't be set up: {0}")]
-    Tls(String),
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
 }
 
 /// A client that keeps connections.
@@ -139,18 +133,7 @@ impl Http {
     /// # Errors
     /// One of them is https, and there is nothing to check its certificate by.
     pub(crate) fn for_targets<'a>(targets: impl IntoIterator<Item = &'a Target>) -> Result<Self, HttpError> {
-        let mut roots = RootCertStore::empty();
-        if targets.into_iter().any(Target::is_https) {
-            // Some of a system's certificates are often of no use; the rest is.
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            if roots.is_empty() {
-                return Err(HttpError::NoAuthorities);
-            }
-        }
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| HttpError::Tls(error.to_string()))?;
-        let config = config.with_root_certificates(roots).with_no_client_auth();
+        let config = tls::client_config(targets.into_iter().any(Target::is_https))?;
         let connector = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1().build();
         Ok(Self(Client::builder(TokioExecutor::new()).build(connector)))
     }

@@ -13,6 +13,8 @@ mod smoke;
 mod status;
 mod target;
 mod time;
+#[path = "../../tls.rs"]
+mod tls;
 mod token;
 mod watch;
 
