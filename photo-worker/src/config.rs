@@ -4,7 +4,7 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, str::FromStr, time:
 
 use axum::http::Uri;
 use publisher::{
-    PublishError, RedisSettings,
+    PublishError, RedisSettings, Slack, Webhook, WebhookSecrets,
     token::{Expected, Secrets},
 };
 
@@ -43,6 +43,12 @@ pub struct Config {
     pub coalesce: Duration,
     /// `REDACT`, none: fields of a photo's result that leave this process neither through Redis nor to the edge.
     pub redact: Vec<String>,
+    /// `WEBHOOK_URL` and `WEBHOOK_SECRET`, none: who is told of a batch's end, and the secrets that sign it, with white
+    /// space between them. `WEBHOOK_ALLOW_PRIVATE`, false: private addresses and http are allowed, for Slack too.
+    pub webhook: Option<Webhook>,
+    /// `SLACK_WEBHOOK_URL`, none: the incoming webhook of a channel that is told of a batch's end. `BATCH_PAGE_URL`, none:
+    /// where a batch is shown, with `{id}` in it.
+    pub slack: Option<Slack>,
     /// `WORKER_THREADS`, the number of cores: photos analysed at the same time.
     pub worker_threads: NonZeroUsize,
     /// `RECEIVE_TIMEOUT_SECS`, 900: how long a declared photo may take to come.
@@ -87,6 +93,8 @@ impl Config {
             state_ttl: Duration::from_secs(at_least(&lookup, "STATE_TTL_SECS", 1, 86_400)?),
             coalesce: Duration::from_millis(at_least(&lookup, "COALESCE_MS", 0, 50)?),
             redact: redact(&text("REDACT", ""))?,
+            webhook: webhook(&lookup)?,
+            slack: slack(&lookup)?,
             worker_threads: parsed(&lookup, "WORKER_THREADS", "set a whole number of at least 1")?
                 .unwrap_or_else(cores),
             receive_timeout: Duration::from_secs(at_least(&lookup, "RECEIVE_TIMEOUT_SECS", 1, 900)?),
@@ -195,6 +203,60 @@ fn redact(text: &str) -> Result<Vec<String>, ConfigError> {
     }
 }
 
+/// No value is shown: URLs of webhooks are secrets, or hold some.
+fn webhook(lookup: &impl Fn(&str) -> Option<String>) -> Result<Option<Webhook>, ConfigError> {
+    let (url, secret) = (value(lookup, "WEBHOOK_URL"), value(lookup, "WEBHOOK_SECRET"));
+    let wrong = |variable, problem: &str, fix| ConfigError { variable, problem: problem.to_owned(), fix };
+    let (url, secret) = match (url, secret) {
+        (None, None) => return Ok(None),
+        (Some(url), Some(secret)) => (url, secret),
+        (Some(_), None) => return Err(wrong("WEBHOOK_SECRET", "is not set, and WEBHOOK_URL is", WEBHOOK_SECRET_FIX)),
+        (None, Some(_)) => return Err(wrong("WEBHOOK_URL", "is not set, and WEBHOOK_SECRET is", WEBHOOK_URL_FIX)),
+    };
+    let secrets = WebhookSecrets::parse(&secret)
+        .map_err(|_| wrong("WEBHOOK_SECRET", "is not whsec_ and 24 to 64 bytes in base64", WEBHOOK_SECRET_FIX))?;
+    let builder = Webhook::builder(&url, secrets).allow_private(allow_private(lookup)?);
+    builder.build().map(Some).map_err(|error| wrong("WEBHOOK_URL", &problem(error), WEBHOOK_URL_FIX))
+}
+
+const WEBHOOK_URL_FIX: &str = "set an https URL, or WEBHOOK_ALLOW_PRIVATE=true for http and private addresses";
+const WEBHOOK_SECRET_FIX: &str =
+    "set what `echo whsec_$(openssl rand -base64 32)` prints; several with white space between them";
+
+fn slack(lookup: &impl Fn(&str) -> Option<String>) -> Result<Option<Slack>, ConfigError> {
+    let page = value(lookup, "BATCH_PAGE_URL");
+    let Some(url) = value(lookup, "SLACK_WEBHOOK_URL") else { return Ok(None) };
+    let builder = Slack::builder(&url).allow_private(allow_private(lookup)?);
+    let builder = match page {
+        Some(page) => builder.page_url(page),
+        None => builder,
+    };
+    builder.build().map(Some).map_err(|error| match error {
+        PublishError::Config { setting: "the page's URL", problem } => ConfigError {
+            variable: "BATCH_PAGE_URL",
+            problem,
+            fix: "set an http or https URL with {id} where the batch's id stands",
+        },
+        error => ConfigError {
+            variable: "SLACK_WEBHOOK_URL",
+            problem: problem(error),
+            fix: "set the URL that Slack gave for the channel",
+        },
+    })
+}
+
+fn allow_private(lookup: &impl Fn(&str) -> Option<String>) -> Result<bool, ConfigError> {
+    Ok(parsed(lookup, "WEBHOOK_ALLOW_PRIVATE", "set true or false")?.unwrap_or(false))
+}
+
+/// The words of an error without the setting's name, which is the library's.
+fn problem(error: PublishError) -> String {
+    match error {
+        PublishError::Config { problem, .. } => problem,
+        error => error.to_string(),
+    }
+}
+
 fn cookie(name: String) -> Result<String, ConfigError> {
     // RFC 6265, section 4.1.1: a token of HTTP.
     if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)) {
@@ -249,7 +311,7 @@ mod tests {
         assert_eq!((config.state_ttl.as_secs(), config.coalesce.as_millis()), (86_400, 50));
         assert_eq!((config.receive_timeout.as_secs(), config.origin_token), (900, None));
         assert!(config.auth_secret.is_none() && config.auth_jwks_url.is_none() && !config.trust_user_header);
-        assert!(config.redact.is_empty());
+        assert!(config.redact.is_empty() && config.webhook.is_none() && config.slack.is_none());
         assert_eq!((config.expected, &*config.auth_cookie), (Expected::default(), "__Host-batchcast"));
     }
 
@@ -272,14 +334,44 @@ mod tests {
             ("AUTH_JWKS_URL", "https://user:secret@host/jwks.json"),
             ("AUTH_COOKIE", "a cookie"),
             ("REDACT", "name, capturedat"),
+            ("WEBHOOK_URL", "https://example.com/secret"),
+            ("SLACK_WEBHOOK_URL", "hooks.slack.com/secret"),
+            ("SLACK_WEBHOOK_URL", "https://10.0.0.1/secret"),
             ("TRUST_USER_HEADER", "yes"),
             ("TRUST_USER_HEADER", "1"),
         ] {
             let Err(error) = config(&[(variable, bad)]) else { panic!("{variable}={bad} passed") };
-            assert_eq!(error.variable, variable);
-            assert!(error.to_string().starts_with(variable) && error.to_string().contains("set "), "{error}");
+            // A URL without its secret: the secret is what is missing.
+            assert_eq!(error.variable, if variable == "WEBHOOK_URL" { "WEBHOOK_SECRET" } else { variable });
+            assert!(error.to_string().starts_with(error.variable) && error.to_string().contains("set "), "{error}");
             // The words about AUTH_SECRET are our own.
             assert!(!error.to_string().replace("a secret of fewer", "").contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn whom_to_tell_is_checked_at_start_and_no_secret_is_shown() {
+        let secret = ("WEBHOOK_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+        let private = ("WEBHOOK_ALLOW_PRIVATE", "true");
+        let url = ("WEBHOOK_URL", "http://127.0.0.1:1/in-the-url");
+        let slack = ("SLACK_WEBHOOK_URL", "http://127.0.0.1:1/in-the-url");
+        let page = ("BATCH_PAGE_URL", "https://photos.example.com/batches/{id}");
+        let told = config(&[secret, private, url, slack, page]).unwrap();
+        assert!(told.webhook.is_some() && told.slack.is_some());
+        for (wrong, variables) in [
+            ("WEBHOOK_URL", &[secret][..]),
+            ("WEBHOOK_URL", &[secret, url]),
+            ("WEBHOOK_URL", &[secret, ("WEBHOOK_URL", "https://169.254.169.254/in-the-url")]),
+            ("WEBHOOK_URL", &[secret, private, ("WEBHOOK_URL", "in-the-url")]),
+            ("WEBHOOK_SECRET", &[("WEBHOOK_SECRET", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"), private, url]),
+            ("WEBHOOK_ALLOW_PRIVATE", &[secret, url, ("WEBHOOK_ALLOW_PRIVATE", "1")]),
+            ("SLACK_WEBHOOK_URL", &[slack]),
+            ("BATCH_PAGE_URL", &[slack, private, ("BATCH_PAGE_URL", "https://photos.example.com/")]),
+        ] {
+            let Err(error) = config(variables) else { panic!("{wrong} passed: {variables:?}") };
+            assert_eq!(error.variable, wrong, "{error}");
+            let words = error.to_string();
+            assert!(words.contains("set ") && !words.contains("in-the-url") && !words.contains("MfKQ"), "{words}");
         }
     }
 }

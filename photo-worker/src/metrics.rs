@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use publisher::{LAG_BUCKETS_MS, Lag, Metrics as Published, metric_names as names};
+use publisher::{LAG_BUCKETS_MS, Lag, Metrics as Published, SinkMetrics, metric_names as names};
+
+/// Sinks that the settings may name. Each has its series from the start.
+const SINKS: [&str; 2] = ["webhook", "slack"];
 
 /// Counters of this process.
 #[derive(Debug, Default)]
@@ -27,7 +30,7 @@ pub(crate) fn count(counter: &AtomicU64) {
 }
 
 /// All metrics in Prometheus' text format, version 0.0.4.
-pub(crate) fn render(counters: &Counters, jobs_waiting: usize, published: &Published) -> String {
+pub(crate) fn render(counters: &Counters, jobs_waiting: usize, published: &Published, sinks: &[SinkMetrics]) -> String {
     let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let mut text = String::new();
     counter(
@@ -60,7 +63,24 @@ pub(crate) fn render(counters: &Counters, jobs_waiting: usize, published: &Publi
     one(&mut text, names::CONNECTIONS_LOST, published.connections_lost);
     gauge(&mut text, names::BACKLOG, names::help(names::BACKLOG), published.backlog);
     lags(&mut text, &published.lag);
+    told(&mut text, sinks);
     text
+}
+
+fn told(text: &mut String, sinks: &[SinkMetrics]) {
+    let named = |name| sinks.iter().find(|sink| sink.sink == name).cloned().unwrap_or_default();
+    let sinks = SINKS.map(|name| (name, named(name)));
+    head(text, names::SINK_DELIVERIES, "counter", names::help(names::SINK_DELIVERIES));
+    for (name, sink) in &sinks {
+        for (outcome, value) in sink.outcomes() {
+            let labels = format!("{{sink=\"{name}\",outcome=\"{outcome}\"}}");
+            let _ = writeln!(text, "{}{labels} {value}", names::SINK_DELIVERIES);
+        }
+    }
+    head(text, names::SINK_BACKLOG, "gauge", names::help(names::SINK_BACKLOG));
+    for (name, sink) in &sinks {
+        let _ = writeln!(text, "{}{{sink=\"{name}\"}} {}", names::SINK_BACKLOG, sink.backlog);
+    }
 }
 
 // Writing into a String never fails.
@@ -107,7 +127,7 @@ mod tests {
         count(&counters.origin_reads);
         let mut published = Published::default();
         (published.lag.counts[1], published.lag.counts[9], published.lag.sum_ms) = (2, 1, 40_008);
-        let text = render(&counters, 3, &published);
+        let text = render(&counters, 3, &published, &[]);
         for line in [
             "# TYPE photo_worker_origin_reads_total counter",
             "photo_worker_origin_reads_total 1",
@@ -122,6 +142,9 @@ mod tests {
             "batchcast_publisher_lag_seconds_bucket{le=\"+Inf\"} 3",
             "batchcast_publisher_lag_seconds_sum 40.008",
             "batchcast_publisher_lag_seconds_count 3",
+            "# TYPE batchcast_sink_deliveries_total counter",
+            "batchcast_sink_deliveries_total{sink=\"slack\",outcome=\"gave-up\"} 0",
+            "batchcast_sink_backlog{sink=\"webhook\"} 0",
         ] {
             assert_eq!(text.lines().filter(|shown| *shown == line).count(), 1, "{line} in\n{text}");
         }

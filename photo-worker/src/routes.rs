@@ -209,7 +209,8 @@ async fn ready(State(app): State<Arc<App>>) -> Result<&'static str, AppError> {
 }
 
 async fn metrics_text(State(app): State<Arc<App>>) -> Response {
-    let text = metrics::render(&app.counters, app.queue.waiting(), &app.publisher.metrics());
+    let (published, sinks) = (app.publisher.metrics(), app.publisher.sink_metrics());
+    let text = metrics::render(&app.counters, app.queue.waiting(), &published, &sinks);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }
 

@@ -127,6 +127,12 @@ impl Service {
             let fields = config.redact.clone();
             builder = builder.redact(move |photo| redact(&fields, photo));
         }
+        if let Some(webhook) = &config.webhook {
+            builder = builder.sink(webhook.clone());
+        }
+        if let Some(slack) = &config.slack {
+            builder = builder.sink(slack.clone());
+        }
         let publisher = builder.connect().await?;
         publisher.resync().await?;
         let listener = TcpListener::bind(config.listen).await.map_err(ServiceError::Listen)?;

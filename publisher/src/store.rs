@@ -47,11 +47,6 @@ impl Store {
         &self.link
     }
 
-    /// What stands before each name.
-    pub(crate) fn prefix(&self) -> &str {
-        &self.prefix
-    }
-
     /// Writes and announces. `cause`: the earliest commit covered.
     pub(crate) async fn update(&self, changes: &Changes, cause: Cause) -> Result<Done, PublishError> {
         let changes = self.policy.redacted(changes);

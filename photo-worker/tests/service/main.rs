@@ -9,5 +9,6 @@ mod batches;
 mod issuer;
 mod process;
 mod restart;
+mod sinks;
 mod tokens;
 mod world;
