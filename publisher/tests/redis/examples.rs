@@ -44,6 +44,24 @@ async fn the_plain_loop_publishes_a_batch_from_start_to_end() {
     assert!(within("it ends", program.wait()).await.unwrap().success());
 }
 
+/// Worker 0 dies after its first report, and what it had taken is reported a second time.
+#[tokio::test]
+async fn workers_on_a_queue_that_delivers_twice_count_once() {
+    let server = RedisServer::start().await.unwrap();
+    let publisher = Publisher::builder(server.url()).connect().await.unwrap();
+    let mut program = example("job_queue", &server).args(["a-queue", "25"]).spawn().unwrap();
+    let mut lines = BufReader::new(program.stdout.take().unwrap()).lines();
+    let mut said = Vec::new();
+    while let Some(line) = within("a line", lines.next_line()).await.unwrap() {
+        said.push(line);
+    }
+    assert!(within("it ends", program.wait()).await.unwrap().success());
+    assert!(said.iter().any(|line| line.contains("Already")), "no photo was reported twice: {said:#?}");
+    let state = publisher.cached(&batch("a-queue")).await.unwrap().unwrap();
+    let counts = state.head().counts;
+    assert_eq!((state.head().status, counts.completed, counts.failed), (BatchStatus::Partial, 24, 1));
+}
+
 #[tokio::test]
 async fn the_web_application_notifies_and_answers_as_an_origin() {
     let server = RedisServer::start().await.unwrap();
