@@ -3,6 +3,20 @@
 //! A stream is a `retry:`, then `progress` events whose `id` is a [`Position`], then the last `progress` without `id`
 //! and one `complete`, which alone carries the final position. Hence a client that returns with the final position
 //! has seen `complete`, and any other gets what it misses.
+//!
+//! ```
+//! use batchcast_wire::{BatchState, event};
+//!
+//! let state = BatchState::from_json(
+//!     br#"{"v":1,"batchId":"holiday","position":"7-42","status":"CANCELLED","updatedAt":"2026-11-22T23:10:30Z",
+//!     "counts":{"total":1,"queued":1,"processing":0,"completed":0,"failed":0},"photos":[]}"#,
+//! )?;
+//! // All that a new viewer of an ended batch is sent.
+//! let stream = event::retry(3_000) + &event::ending(&state, None, None);
+//! assert!(stream.starts_with("retry: 3000\n\nevent: progress\n"));
+//! assert!(stream.contains("\n\nid: 7-42\nevent: complete\n"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
@@ -27,24 +41,62 @@ pub const BUSY: &str = "event: busy\ndata: {}\n\n";
 pub const AUTH_EXPIRED: &str = "event: auth-expired\ndata: {}\n\n";
 
 /// How long a client waits before it comes back, in milliseconds.
+///
+/// ```
+/// use batchcast_wire::event;
+///
+/// // At the head of a stream: whoever loses it waits 3 seconds.
+/// assert_eq!(event::retry(3_000), "retry: 3000\n\n");
+/// ```
 pub fn retry(millis: u64) -> String {
     format!("retry: {millis}\n\n")
 }
 
 /// Nothing has changed for long at the viewer's `position`: the server closes, and the client looks in after `retry`.
 /// Its `id` makes the client say so.
+///
+/// ```
+/// use batchcast_wire::event;
+///
+/// // The tab that was left open: told to come back in a minute, then closed.
+/// let farewell = event::retry(60_000) + &event::idle("7-42".parse()?);
+/// assert!(farewell.ends_with("id: 7-42~idle\nevent: idle\ndata: {}\n\n"));
+/// # Ok::<(), batchcast_wire::PositionError>(())
+/// ```
 pub fn idle(position: Position) -> String {
     format!("id: {}\nevent: idle\ndata: {{}}\n\n", Seen::idle(position))
 }
 
 /// The `progress` event that takes a viewer from `since` to an open `state`. `at` is the time of the earliest commit
 /// that it covers, in milliseconds since the Unix epoch, where that is known.
+///
+/// ```
+#[doc = include_str!("examples/batch.txt")]
+///
+/// let state = BatchState::new(head, [])?;
+/// let first = event::progress(&state, None, None); // For whoever has nothing yet; later ones begin where it ended.
+/// let next = event::progress(&state, Some("7-41".parse()?), None);
+/// assert!(first.starts_with("id: 7-42\nevent: progress\n") && first.contains(r#""full":true"#));
+/// assert!(!next.contains("full"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn progress(state: &BatchState, since: Option<Position>, at: Option<u64>) -> String {
     let data = Progress { state, delta: state.changes_since(since), position: true, at };
     frame(Some(state.position()), "progress", &to_json(&data))
 }
 
 /// The end of a stream: the last `progress`, which carries no position, and `complete`, which alone does.
+///
+/// ```
+/// # use batchcast_wire::{BatchId, BatchState, BatchStatus, Counts, Head, event};
+/// # let head = Head::new(BatchId::new("holiday")?, "7-42".parse()?, BatchStatus::Completed, Counts::default(), "");
+/// let state = BatchState::new(head, [])?;
+/// let text = event::ending(&state, Some("7-41".parse()?), None);
+/// let (last, complete) = text.split_once("\n\n").unwrap_or_default();
+/// assert!(!last.contains("7-42")); // Cut here, the client comes back with 7-41 and is told again.
+/// assert!(complete.starts_with("id: 7-42\nevent: complete\n"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn ending(state: &BatchState, since: Option<Position>, at: Option<u64>) -> String {
     let data = Progress { state, delta: state.changes_since(since), position: false, at };
     let last = frame(None, "progress", &to_json(&data));

@@ -2,6 +2,15 @@
 //!
 //! Both go into Redis keys, channel names and URLs as they are, so the alphabet is `[A-Za-z0-9_-]` and nothing needs
 //! quoting anywhere: an id that parsed can't inject a key, a channel, a path or a header.
+//!
+//! ```
+//! use batchcast_wire::{BatchId, IdError};
+//!
+//! // A path from outside: checked once, and from then on safe in a key, a channel and an address.
+//! assert_eq!("holiday-2026".parse::<BatchId>()?.as_str(), "holiday-2026");
+//! assert_eq!("../admin".parse::<BatchId>(), Err(IdError::Character('.')));
+//! # Ok::<(), IdError>(())
+//! ```
 
 use std::{fmt, sync::Arc};
 
@@ -10,6 +19,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use crate::limits::MAX_ID_BYTES;
 
 /// Why a text is no identifier.
+///
+/// ```
+/// use batchcast_wire::BatchId;
+///
+/// // Its text may be shown to whoever sent the id.
+/// let error = BatchId::new("my batch").unwrap_err();
+/// assert_eq!(error.to_string(), "an id holds only A-Z, a-z, 0-9, '_' and '-'; this one holds ' '");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdError {
@@ -46,6 +63,13 @@ macro_rules! id {
         impl $name {
             /// Checks `text` against the alphabet and length of ids.
             ///
+            /// ```
+            #[doc = concat!("use batchcast_wire::", stringify!($name), ";")]
+            ///
+            #[doc = concat!("assert!(", stringify!($name), "::new(\"c0ffee-7_B\").is_ok());")]
+            #[doc = concat!("assert!(", stringify!($name), "::new(\"a/b\").is_err()); // It would change an address.")]
+            /// ```
+            ///
             /// # Errors
             /// [`IdError`] says which character or length is wrong.
             pub fn new(text: &str) -> Result<Self, IdError> {
@@ -53,6 +77,14 @@ macro_rules! id {
             }
 
             /// The id as text.
+            ///
+            /// ```
+            #[doc = concat!("use batchcast_wire::", stringify!($name), ";")]
+            ///
+            #[doc = concat!("let id: ", stringify!($name), " = \"c0ffee\".parse()?;")]
+            /// assert_eq!(format!("https://example.com/{}", id.as_str()), "https://example.com/c0ffee"); // As it is.
+            /// # Ok::<(), batchcast_wire::IdError>(())
+            /// ```
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -94,10 +126,27 @@ macro_rules! id {
 
 id! {
     /// Names a batch: 1 to 64 characters of `[A-Za-z0-9_-]`.
+    ///
+    /// ```
+    /// use batchcast_wire::{BatchId, keys};
+    ///
+    /// // No check, no quoting from here on: the type says that there is nothing to quote.
+    /// let batch: BatchId = "holiday-2026".parse()?;
+    /// assert_eq!(keys::channel("", &batch), "batch:holiday-2026");
+    /// # Ok::<(), batchcast_wire::IdError>(())
+    /// ```
     BatchId
 }
 id! {
     /// Names a photo within its batch: 1 to 64 characters of `[A-Za-z0-9_-]`.
+    ///
+    /// ```
+    /// use batchcast_wire::PhotoId;
+    ///
+    /// // Not a file's name, which holds dots and blanks: give it an id of your own, and the name in its result.
+    /// assert!(PhotoId::new("IMG 0042.jpg").is_err());
+    /// assert!(PhotoId::new("0042").is_ok());
+    /// ```
     PhotoId
 }
 

@@ -8,6 +8,19 @@
 //!
 //! The one idea: progress is versioned state, not a log. [`BatchState::changes_since`] a [`Position`] serves the first
 //! event of a new viewer, every live event, a resumed stream and a viewer that fell behind alike.
+//!
+//! ```
+//! use batchcast_wire::{BatchState, Position};
+//!
+//! let state = BatchState::from_json(
+//!     br#"{"v":1,"batchId":"holiday","position":"7-42","status":"PROCESSING","updatedAt":"2026-11-22T23:10:30Z",
+//!     "counts":{"total":2,"queued":1,"processing":0,"completed":1,"failed":0},
+//!     "photos":[{"photoId":"beach","status":"COMPLETED","version":42}]}"#,
+//! )?;
+//! let seen: Position = "7-41".parse()?; // What a viewer says that comes back.
+//! assert_eq!(state.changes_since(Some(seen)).photos.len(), 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod changes;
 pub mod event;

@@ -1,5 +1,13 @@
 //! The bounds of everything that enters, each with its reason. A larger value is refused with a clear error, never
 //! cut short.
+//!
+//! ```
+//! use batchcast_wire::limits::{MAX_FILE_BYTES, MAX_PHOTOS};
+//!
+//! // Asked before anything is sent, so that nobody waits for an upload that will be refused.
+//! let fits = |sizes: &[u64]| sizes.len() <= MAX_PHOTOS && sizes.iter().all(|bytes| *bytes <= MAX_FILE_BYTES);
+//! assert!(fits(&[4_000_000, 7_500_000]) && !fits(&[1 << 30]));
+//! ```
 
 /// Bytes of a batch or photo id: long enough for a UUID or a ULID with a prefix.
 pub const MAX_ID_BYTES: usize = 64;

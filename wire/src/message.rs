@@ -2,6 +2,16 @@
 //!
 //! Reading is total: whatever arrives is [`Message::Changes`], [`Message::Invalidate`], [`Message::Ping`] or
 //! [`Message::Unknown`], and a reader answers the last one by reading the hash.
+//!
+//! ```
+#![doc = include_str!("examples/batch.txt")]
+//! # let changes = Changes::new(Some("7-41".parse()?), head, vec![]);
+//! let payload = message::changes(&changes, 1_795_389_030_100); // The time of the commit, in milliseconds.
+//! let Message::Changes(news) = Message::parse(payload.as_bytes()) else { panic!("not what was written") };
+//! assert_eq!(news.into_changes(), Some(changes));
+//! assert_eq!(Message::parse(b"hello"), Message::Unknown); // Read the hash: something was said.
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct};
 
@@ -12,6 +22,17 @@ use crate::{
 };
 
 /// A message as received.
+///
+/// ```
+/// use batchcast_wire::{Message, message};
+///
+/// let must_read = |payload: &str| match Message::parse(payload.as_bytes()) {
+///     Message::Changes(news) => news.photos.is_none(), // A nudge says that there is more than it holds.
+///     Message::Invalidate | Message::Unknown => true,
+///     Message::Ping { .. } => false,
+/// };
+/// assert!(must_read(&message::invalidate()) && !must_read(&message::ping("n-1")));
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub enum Message {
     /// The batch went on.
@@ -28,6 +49,16 @@ pub enum Message {
 }
 
 /// A batch went on from a version to its head's.
+///
+/// ```
+#[doc = include_str!("examples/batch.txt")]
+/// # let changes = Changes::new(Some("7-41".parse()?), head, vec![]);
+/// let Message::Changes(news) = Message::parse(message::changes(&changes, 7).as_bytes()) else { panic!() };
+/// // A copy at version 41 or later can take it; one from before has missed something.
+/// let fits = |version: u64| news.from <= version;
+/// assert!(fits(41) && fits(42) && !fits(40));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Announcement {
     /// The version that the photos are relative to; 0 when they are all of them.
@@ -41,6 +72,16 @@ pub struct Announcement {
 }
 
 /// What a message tells of: the earliest commit that it covers.
+///
+/// ```
+#[doc = include_str!("examples/batch.txt")]
+/// # let changes = Changes::new(Some("7-41".parse()?), head, vec![]);
+/// let trace: TraceParent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse()?;
+/// let cause = Cause::new(1_795_389_030_100, trace);
+/// let payload = message::changes(&changes, cause); // From the commit on, the update is part of its trace.
+/// assert!(payload.contains(trace.as_str()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Cause {
     /// Milliseconds since the Unix epoch; 0: not known.
@@ -56,7 +97,27 @@ impl From<u64> for Cause {
 }
 
 impl Cause {
+    /// A commit at `at` (milliseconds since the Unix epoch; 0: not known), and the trace that it was part of.
+    ///
+    /// ```
+    /// use batchcast_wire::{Cause, TraceParent};
+    ///
+    /// let trace = TraceParent::new(0x0af7_6519, 0xb7ad, true);
+    /// assert_eq!(Cause::new(1_795_389_030_100, trace).trace, Some(trace));
+    /// assert_eq!(Cause::new(1_795_389_030_100, None), Cause::from(1_795_389_030_100));
+    /// ```
+    pub fn new(at: u64, trace: impl Into<Option<TraceParent>>) -> Self {
+        Self { at, trace: trace.into() }
+    }
+
     /// The cause of an update that covers both: the earlier time, and the trace of the earlier that has one.
+    ///
+    /// ```
+    /// use batchcast_wire::Cause;
+    ///
+    /// // Two commits sent as one: the latency counts from the one that has waited longer.
+    /// assert_eq!(Cause::from(1_200).merge(Cause::from(1_000)).at, 1_000);
+    /// ```
     #[must_use]
     pub fn merge(self, other: Self) -> Self {
         let (first, second) = if other.at < self.at { (other, self) } else { (self, other) };
@@ -94,6 +155,13 @@ struct IncomingChanges {
 
 impl Message {
     /// Reads the payload of a channel message.
+    ///
+    /// ```
+    /// use batchcast_wire::Message;
+    ///
+    /// assert_eq!(Message::parse(br#"{"v":1,"type":"ping","nonce":"n-1"}"#), Message::Ping { nonce: "n-1".into() });
+    /// assert_eq!(Message::parse(br#"{"v":2,"type":"party"}"#), Message::Unknown); // Never an error.
+    /// ```
     pub fn parse(payload: &[u8]) -> Self {
         if payload.len() > MAX_MESSAGE_BYTES {
             return Self::Unknown;
@@ -129,6 +197,16 @@ impl Message {
 
 impl Announcement {
     /// The announcement as changes to merge; `None` for a nudge.
+    ///
+    /// ```
+    #[doc = include_str!("examples/batch.txt")]
+    /// # let changes = Changes::new(Some("7-41".parse()?), head, vec![]);
+    /// let Message::Changes(mut news) = Message::parse(message::changes(&changes, 7).as_bytes()) else { panic!() };
+    /// assert_eq!(news.clone().into_changes(), Some(changes));
+    /// news.photos = None;
+    /// assert_eq!(news.into_changes(), None); // A nudge: what changed stands in the hash.
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn into_changes(self) -> Option<Changes> {
         let since = Position::new(self.head.position.epoch(), self.from).ok()?;
         Some(Changes { since: Some(since), head: self.head, photos: self.photos?, owner: None })
@@ -136,6 +214,15 @@ impl Announcement {
 }
 
 /// The message that announces `changes`; a nudge where the photos would make it larger than [`MAX_MESSAGE_BYTES`].
+///
+/// ```
+#[doc = include_str!("examples/batch.txt")]
+/// # let changes = Changes::new(Some("7-41".parse()?), head, vec![]);
+/// // For a publisher of one's own, which writes the hash and then says so: PUBLISH batch:holiday PAYLOAD.
+/// let payload = message::changes(&changes, 1_795_389_030_100);
+/// assert!(payload.starts_with(r#"{"v":1,"type":"changes","batchId":"holiday","epoch":7,"from":41,"to":42,"#));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn changes(changes: &Changes, cause: impl Into<Cause>) -> String {
     let cause = cause.into();
     let whole = to_json(&Outgoing { changes, cause, photos: Some(&changes.photos) });
@@ -143,11 +230,26 @@ pub fn changes(changes: &Changes, cause: impl Into<Cause>) -> String {
 }
 
 /// The message that announces that a batch is to be read anew.
+///
+/// ```
+/// use batchcast_wire::message;
+///
+/// // After a repair by hand of what the database says: PUBLISH batch:ID PAYLOAD.
+/// assert_eq!(message::invalidate(), r#"{"v":1,"type":"invalidate"}"#);
+/// ```
 pub fn invalidate() -> String {
     format!(r#"{{"v":{FORMAT_VERSION},"type":"invalidate"}}"#)
 }
 
 /// The message that a hub object sends to itself through Redis.
+///
+/// ```
+/// use batchcast_wire::{Message, message};
+///
+/// // One's own nonce that comes back proves that the subscription still hears what is published.
+/// let heard = Message::parse(message::ping("n-1").as_bytes());
+/// assert_eq!(heard, Message::Ping { nonce: "n-1".into() });
+/// ```
 pub fn ping(nonce: &str) -> String {
     #[derive(Serialize)]
     struct Ping<'a> {

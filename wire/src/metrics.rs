@@ -1,4 +1,12 @@
 //! Names of the metrics that the edge keeps, after Prometheus' conventions.
+//!
+//! ```
+//! use batchcast_wire::metrics;
+//!
+//! // For a dashboard or an alarm that is generated: a name that changes breaks the build, not the alarm.
+//! let alarm = format!("increase({}[5m]) > 0", metrics::GAPS);
+//! assert_eq!(alarm, "increase(batchcast_gaps_total[5m]) > 0");
+//! ```
 
 /// Counter: events written to viewers' streams.
 pub const SSE_EVENTS: &str = "batchcast_sse_events_total";

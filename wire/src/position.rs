@@ -1,4 +1,12 @@
 //! Where a reader stands in a batch.
+//!
+//! ```
+//! use batchcast_wire::Position;
+//!
+//! let (known, arrived): (Position, Position) = ("7-41".parse()?, "8-1".parse()?);
+//! assert!(arrived > known); // The batch was opened again: its epoch counts before the version.
+//! # Ok::<(), batchcast_wire::PositionError>(())
+//! ```
 
 use std::{fmt, str::FromStr};
 
@@ -28,6 +36,17 @@ pub struct Position {
 }
 
 /// Why a text or a pair of numbers is no position.
+///
+/// ```
+/// use batchcast_wire::{Position, PositionError};
+///
+/// // A `Last-Event-ID` that is not ours is no reason to refuse a viewer: it gets everything.
+/// let seen = match "yesterday".parse::<Position>() {
+///     Ok(position) => Some(position),
+///     Err(PositionError::Form | PositionError::TooLarge | _) => None,
+/// };
+/// assert_eq!(seen, None);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PositionError {
@@ -42,6 +61,15 @@ pub enum PositionError {
 impl Position {
     /// A position from its two numbers.
     ///
+    /// ```
+    /// use batchcast_wire::Position;
+    ///
+    /// // The two columns of the batch's row.
+    /// let (created_at_ms, version) = (1_795_389_030_082, 42);
+    /// assert_eq!(Position::new(created_at_ms, version)?.to_string(), "1795389030082-42");
+    /// # Ok::<(), batchcast_wire::PositionError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`PositionError::TooLarge`] past [`MAX_INTEGER`].
     pub fn new(epoch: u64, version: u64) -> Result<Self, PositionError> {
@@ -52,11 +80,29 @@ impl Position {
     }
 
     /// Creation time of the batch in milliseconds, or of its last re-opening.
+    ///
+    /// ```
+    /// use batchcast_wire::Position;
+    ///
+    /// // Versions of different epochs can't be compared: nothing of the one follows from the other.
+    /// let (a, b): (Position, Position) = ("7-3".parse()?, "8-3".parse()?);
+    /// assert!(a.version() == b.version() && a.epoch() != b.epoch());
+    /// # Ok::<(), batchcast_wire::PositionError>(())
+    /// ```
     pub fn epoch(self) -> u64 {
         self.epoch
     }
 
     /// Counts the changes within the epoch.
+    ///
+    /// ```
+    /// use batchcast_wire::Position;
+    ///
+    /// // SELECT … FROM photos WHERE batch = ? AND version > ?
+    /// let sent: Position = "1795389030082-41".parse()?;
+    /// assert_eq!(sent.version(), 41);
+    /// # Ok::<(), batchcast_wire::PositionError>(())
+    /// ```
     pub fn version(self) -> u64 {
         self.version
     }

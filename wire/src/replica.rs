@@ -3,12 +3,35 @@
 //!
 //! Whoever owns a [`Replica`] subscribes first, waits for the confirmation, then reads the hash: so there is no moment
 //! at which an update could be missed. Rooms at the edge and native watchers follow the same rules.
+//!
+//! ```
+#![doc = include_str!("examples/replica.txt")]
+//! // Subscribed and confirmed; now the hash is read, and what is published meanwhile waits for it.
+//! let mut replica = Replica::new(batch.clone());
+//! replica.begin_read();
+//! assert_eq!(replica.receive(news(41, 42)), Received::Held);
+//! assert!(!replica.finish_read(Some(stored(41))).again);
+//! assert_eq!(replica.position(), Some("7-42".parse()?));
+//! // From here on each message is a step, unless one before it was lost.
+//! assert_eq!(replica.receive(news(42, 43)), Received::Applied);
+//! assert_eq!(replica.receive(news(44, 45)), Received::Gap);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::sync::Arc;
 
 use crate::{BatchId, BatchState, Message, Position, limits::MAX_HELD_MESSAGES, message::Announcement};
 
 /// A copy of one batch, fed with channel messages and reads of the hash.
+///
+/// ```
+#[doc = include_str!("examples/replica.txt")]
+/// let mut replica = Replica::new(batch.clone());
+/// replica.accept(stored(42));
+/// assert!(!replica.accept(stored(41))); // An answer that was under way for long takes nothing back.
+/// assert_eq!(replica.position(), Some("7-42".parse()?));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Replica {
     batch: BatchId,
@@ -30,6 +53,17 @@ struct Reading {
 }
 
 /// What a message did.
+///
+/// ```
+#[doc = include_str!("examples/replica.txt")]
+/// let mut replica = Replica::new(batch.clone());
+/// let must_read = match replica.receive(Message::Unknown) {
+///     Received::Gap | Received::Reread => true,
+///     Received::Applied | Received::Dropped | Received::Held => false,
+/// };
+/// assert!(must_read);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Received {
     /// It was news.
@@ -45,6 +79,17 @@ pub enum Received {
 }
 
 /// What a read of the hash did.
+///
+/// ```
+#[doc = include_str!("examples/replica.txt")]
+/// let mut replica = Replica::new(batch.clone());
+/// replica.hear_of("7-42".parse()?);
+/// replica.begin_read();
+/// let finished = replica.finish_read(Some(stored(41)));
+/// assert!(finished.changed); // Something to show …
+/// assert!(finished.again); // … and not the newest yet.
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Finished {
     /// The copy is not what it was before the read.
@@ -57,47 +102,133 @@ pub struct Finished {
 
 impl Replica {
     /// A replica of `batch` that knows nothing yet.
+    ///
+    /// ```
+    /// use batchcast_wire::{BatchId, Replica};
+    ///
+    /// let replica = Replica::new(BatchId::new("holiday")?);
+    /// assert!(replica.state().is_none() && !replica.is_behind());
+    /// # Ok::<(), batchcast_wire::IdError>(())
+    /// ```
     pub fn new(batch: BatchId) -> Self {
         Self { batch, state: None, announced: None, invalidated: false, reading: None }
     }
 
     /// The copy; `None` until something was read.
+    ///
+    /// ```
+    #[doc = include_str!("examples/replica.txt")]
+    /// let mut replica = Replica::new(batch.clone());
+    /// replica.accept(stored(42));
+    /// let shared = replica.state().cloned(); // Whoever answers a reader keeps it, while the replica goes on.
+    /// replica.accept(stored(43));
+    /// assert_eq!(shared, Some(stored(42)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn state(&self) -> Option<&Arc<BatchState>> {
         self.state.as_ref()
     }
 
     /// Where the copy stands.
+    ///
+    /// ```
+    #[doc = include_str!("examples/replica.txt")]
+    /// let mut replica = Replica::new(batch.clone());
+    /// assert_eq!(replica.position(), None);
+    /// replica.accept(stored(42));
+    /// assert_eq!(replica.position(), Some("7-42".parse()?));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn position(&self) -> Option<Position> {
         self.state.as_ref().map(|state| state.position())
     }
 
     /// Whether the copy shows the batch's end, and is not known to be wrong.
+    ///
+    /// ```
+    #[doc = include_str!("examples/replica.txt")]
+    /// let mut replica = Replica::new(batch.clone());
+    /// replica.accept(ended(42));
+    /// assert!(replica.has_ended()); // Nothing more will come: unsubscribe.
+    /// replica.hear_of("8-1".parse()?);
+    /// assert!(!replica.has_ended()); // It was opened again.
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn has_ended(&self) -> bool {
         !self.is_behind() && self.state.as_ref().is_some_and(|state| state.is_terminal())
     }
 
     /// Whether the copy is known to be behind what was announced, or invalidated.
+    ///
+    /// ```
+    #[doc = include_str!("examples/replica.txt")]
+    /// let mut replica = Replica::new(batch.clone());
+    /// replica.accept(stored(42));
+    /// replica.hear_of("7-43".parse()?);
+    /// assert!(replica.is_behind()); // Tell the viewers, until the hash was read.
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn is_behind(&self) -> bool {
         self.invalidated || self.announced > self.position()
     }
 
     /// Whether the batch was invalidated and has not been read since.
+    ///
+    /// ```
+    #[doc = include_str!("examples/replica.txt")]
+    /// let mut replica = Replica::new(batch.clone());
+    /// replica.accept(stored(42));
+    /// replica.receive(Message::Invalidate);
+    /// assert!(replica.is_invalidated());
+    /// replica.accept(stored(42)); // Read anew, at the same position: what it says now counts.
+    /// assert!(!replica.is_invalidated());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn is_invalidated(&self) -> bool {
         self.invalidated
     }
 
     /// Whether a read is under way.
+    ///
+    /// ```
+    #[doc = include_str!("examples/replica.txt")]
+    /// let mut replica = Replica::new(batch.clone());
+    /// if !replica.is_reading() { // One read at a time is enough.
+    ///     replica.begin_read();
+    /// }
+    /// assert!(replica.is_reading());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn is_reading(&self) -> bool {
         self.reading.is_some()
     }
 
     /// Takes note of a position seen elsewhere (a ping's answer, say). True: the copy is behind it, read the hash.
+    ///
+    /// ```
+    #[doc = include_str!("examples/replica.txt")]
+    /// let mut replica = Replica::new(batch.clone());
+    /// replica.accept(stored(42));
+    /// assert!(!replica.hear_of("7-42".parse()?));
+    /// assert!(replica.hear_of("7-44".parse()?)); // Two messages were lost, and none after them shows it.
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn hear_of(&mut self, position: Position) -> bool {
         self.announced = self.announced.max(Some(position));
         self.is_behind()
     }
 
     /// A message arrived. On [`Received::Gap`] and [`Received::Reread`] the owner reads the hash.
+    ///
+    /// ```
+    #[doc = include_str!("examples/replica.txt")]
+    /// let mut replica = Replica::new(batch.clone());
+    /// replica.accept(stored(42));
+    /// assert_eq!(replica.receive(news(41, 42)), Received::Dropped); // Delivered twice, or read before.
+    /// assert_eq!(replica.receive(news(40, 44)), Received::Applied); // Merged with older ones by its sender.
+    /// assert_eq!(replica.receive(news(45, 46)), Received::Gap);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn receive(&mut self, message: Message) -> Received {
         if let Message::Changes(news) = &message {
             self.note(news);
@@ -160,11 +291,29 @@ impl Replica {
     }
 
     /// A read of the hash begins; messages that arrive before [`Replica::finish_read`] wait for it.
+    ///
+    /// ```
+    #[doc = include_str!("examples/replica.txt")]
+    /// let mut replica = Replica::new(batch.clone());
+    /// replica.begin_read(); // Before the command is sent, not when its answer is here.
+    /// assert_eq!(replica.receive(news(42, 43)), Received::Held);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn begin_read(&mut self) {
         self.reading.get_or_insert_default();
     }
 
     /// The read under way failed. What was held is dropped; the positions it announced are not forgotten.
+    ///
+    /// ```
+    #[doc = include_str!("examples/replica.txt")]
+    /// let mut replica = Replica::new(batch.clone());
+    /// replica.begin_read();
+    /// replica.receive(news(42, 43));
+    /// replica.fail_read();
+    /// assert!(!replica.is_reading() && replica.is_behind()); // So read again, after a pause.
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn fail_read(&mut self) {
         if self.reading.take().is_some_and(|reading| reading.invalidated) {
             self.invalidate();
@@ -172,6 +321,17 @@ impl Replica {
     }
 
     /// The read under way came back; `None`: Redis holds nothing, which never empties the copy.
+    ///
+    /// ```
+    #[doc = include_str!("examples/replica.txt")]
+    /// let mut replica = Replica::new(batch.clone());
+    /// replica.begin_read();
+    /// replica.receive(news(42, 43));
+    /// let finished = replica.finish_read(Some(stored(42)));
+    /// assert!(finished.changed && !finished.again);
+    /// assert_eq!(replica.position(), Some("7-43".parse()?)); // With what had waited.
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn finish_read(&mut self, stored: Option<Arc<BatchState>>) -> Finished {
         let reading = self.reading.take().unwrap_or_default();
         let absent = stored.is_none();
@@ -192,11 +352,28 @@ impl Replica {
 
     /// Takes a state that was read for another purpose, maybe a while ago. True: the copy changed. What was read before
     /// an invalidation undoes it not: until the batch was read anew, such a state is let pass.
+    ///
+    /// ```
+    #[doc = include_str!("examples/replica.txt")]
+    /// let mut replica = Replica::new(batch.clone());
+    /// assert!(replica.learn(stored(42))); // Someone had asked for the batch: it need not be read again.
+    /// replica.receive(Message::Invalidate);
+    /// assert!(!replica.learn(stored(43)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn learn(&mut self, state: Arc<BatchState>) -> bool {
         !self.invalidated && self.accept(state)
     }
 
     /// Takes a state from the hash or the origin unless the copy is newer. True: the copy changed.
+    ///
+    /// ```
+    #[doc = include_str!("examples/replica.txt")]
+    /// let mut replica = Replica::new(batch.clone());
+    /// let tell_viewers = replica.accept(stored(42));
+    /// assert!(tell_viewers && !replica.accept(stored(42)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn accept(&mut self, state: Arc<BatchState>) -> bool {
         let at = self.position();
         let newer = Some(state.position()) > at || (self.invalidated && Some(state.position()) == at);
@@ -208,6 +385,15 @@ impl Replica {
     }
 
     /// The origin does not know the batch: nothing is left to show.
+    ///
+    /// ```
+    #[doc = include_str!("examples/replica.txt")]
+    /// let mut replica = Replica::new(batch.clone());
+    /// replica.accept(stored(42));
+    /// replica.forget(); // Deleted: Redis alone would not say so, for it may have lost the batch.
+    /// assert!(replica.state().is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn forget(&mut self) {
         *self = Self::new(self.batch.clone());
     }

@@ -1,4 +1,15 @@
 //! `update.lua`: a whole update of a batch in one round trip, and the arguments it takes.
+//!
+//! ```
+#![doc = include_str!("examples/batch.txt")]
+//! let settings = script::Settings::new("eu:", 86_400);
+//! let call = script::update(settings, &Changes::new(None, head, vec![]), 1_795_389_030_100)?;
+//! // For any client of Redis: EVALSHA sha 1 KEY ARGS…, and EVAL with this text where the script is not known.
+//! assert!(script::UPDATE_LUA.contains("KEYS[1]"));
+//! assert_eq!((call.key.as_str(), call.args[0].as_str()), ("eu:batch:progress:holiday", "full"));
+//! assert_eq!(script::Reply::parse("applied"), Some(script::Reply::Applied)); // The first element of what it answers.
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use crate::{
     BatchId, Cause, Changes, StateError,
@@ -10,6 +21,15 @@ use crate::{
 pub const UPDATE_LUA: &str = include_str!("update.lua");
 
 /// What to call the script with: `EVALSHA sha 1 KEY ARGS…`.
+///
+/// ```
+/// use batchcast_wire::{BatchId, script};
+///
+/// let call = script::invalidate(script::Settings::new("", 86_400), &BatchId::new("holiday")?);
+/// let words = ["EVAL", script::UPDATE_LUA, "1", &call.key].into_iter().chain(call.args.iter().map(String::as_str));
+/// assert_eq!(words.count(), 4 + call.args.len());
+/// # Ok::<(), batchcast_wire::IdError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
     /// The one key touched.
@@ -27,6 +47,18 @@ enum Mode {
 }
 
 /// What the script did.
+///
+/// ```
+/// use batchcast_wire::script::Reply;
+///
+/// let next = match Reply::parse("needs-full") {
+///     Some(Reply::NeedsFull) => "read the whole batch from the database and send it",
+///     Some(Reply::Finished) => "raise the epoch, if the batch was meant to be opened again",
+///     Some(_) => "nothing",
+///     None => "say that someone else's script answered",
+/// };
+/// assert!(next.starts_with("read"));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reply {
     /// Written and announced.
@@ -47,6 +79,13 @@ pub enum Reply {
 
 impl Reply {
     /// Reads the first element of the script's reply.
+    ///
+    /// ```
+    /// use batchcast_wire::script::Reply;
+    ///
+    /// assert_eq!(Reply::parse("stale"), Some(Reply::Stale));
+    /// assert_eq!(Reply::parse("OK"), None);
+    /// ```
     pub fn parse(text: &str) -> Option<Self> {
         Some(match text {
             "applied" => Self::Applied,
@@ -62,6 +101,15 @@ impl Reply {
 }
 
 /// Settings that every call carries.
+///
+/// ```
+/// use batchcast_wire::{BatchId, script};
+///
+/// let settings = script::Settings::new("staging:", 3_600);
+/// let call = script::invalidate(settings, &BatchId::new("holiday")?);
+/// assert!(call.key.starts_with("staging:"));
+/// # Ok::<(), batchcast_wire::IdError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings<'a> {
     /// What stands before each name (`KEY_PREFIX`).
@@ -70,8 +118,30 @@ pub struct Settings<'a> {
     pub ttl_secs: u64,
 }
 
+impl<'a> Settings<'a> {
+    /// Names with this prefix (empty: none), and a time to live in seconds, at least 1.
+    ///
+    /// ```
+    /// use batchcast_wire::script;
+    ///
+    /// let a_day = script::Settings::new("", 24 * 60 * 60);
+    /// assert_eq!(a_day.ttl_secs, 86_400);
+    /// ```
+    pub const fn new(prefix: &'a str, ttl_secs: u64) -> Self {
+        Self { prefix, ttl_secs }
+    }
+}
+
 /// A call that writes and announces `changes`. `cause`: the earliest commit that they
 /// cover.
+///
+/// ```
+#[doc = include_str!("examples/batch.txt")]
+/// let step = Changes::new(Some("7-41".parse()?), head, vec![]);
+/// let call = script::update(script::Settings::new("", 86_400), &step, 1_795_389_030_100)?;
+/// assert_eq!(call.args[..4], ["changes", "7", "42", "41"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// The first rule that the changes break.
@@ -82,6 +152,15 @@ pub fn update(settings: Settings<'_>, changes: &Changes, cause: impl Into<Cause>
 
 /// A call that stores a whole state without announcing it, and only where nothing is stored.
 ///
+/// ```
+#[doc = include_str!("examples/batch.txt")]
+/// // What a server read at the origin: put where others find it, unless a worker was faster.
+/// let whole = Changes::new(None, head, vec![]);
+/// let call = script::fill(script::Settings::new("", 86_400), &whole)?;
+/// assert_eq!(call.args[0], "fill");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// The first rule that the changes break.
 pub fn fill(settings: Settings<'_>, whole: &Changes) -> Result<Call, StateError> {
@@ -89,6 +168,15 @@ pub fn fill(settings: Settings<'_>, whole: &Changes) -> Result<Call, StateError>
 }
 
 /// A call that deletes what is stored and tells readers to ask the origin again.
+///
+/// ```
+/// use batchcast_wire::{BatchId, script};
+///
+/// // The batch was deleted from the database.
+/// let call = script::invalidate(script::Settings::new("", 86_400), &BatchId::new("holiday")?);
+/// assert_eq!((call.key.as_str(), call.args[0].as_str()), ("batch:progress:holiday", "invalidate"));
+/// # Ok::<(), batchcast_wire::IdError>(())
+/// ```
 pub fn invalidate(settings: Settings<'_>, batch: &BatchId) -> Call {
     let channel = keys::channel(settings.prefix, batch);
     let args = ["invalidate", "0", "0", "0", "0", "0", &channel, &message::invalidate(), "", ""];

@@ -1,4 +1,14 @@
 //! What a client that comes back says that it has seen.
+//!
+//! ```
+//! use batchcast_wire::{Seen, event};
+//!
+//! // The id of the last event that a client got is all that is known of it when it returns.
+//! let sent = event::idle("7-42".parse()?);
+//! let id = sent.lines().find_map(|line| line.strip_prefix("id: ")).unwrap_or_default();
+//! assert!(id.parse::<Seen>()?.is_idle_at("7-42".parse()?));
+//! # Ok::<(), batchcast_wire::PositionError>(())
+//! ```
 
 use std::{fmt, str::FromStr};
 
@@ -32,11 +42,27 @@ pub struct Seen {
 
 impl Seen {
     /// What a client says that was sent away at `position`.
+    ///
+    /// ```
+    /// use batchcast_wire::Seen;
+    ///
+    /// assert_eq!(Seen::idle("7-42".parse()?).to_string(), "7-42~idle");
+    /// # Ok::<(), batchcast_wire::PositionError>(())
+    /// ```
     pub fn idle(position: Position) -> Self {
         Self { position, idle: true }
     }
 
     /// Whether the client may be sent away again without a stream: it was before, and the batch still stands there.
+    ///
+    /// ```
+    /// use batchcast_wire::Seen;
+    ///
+    /// let seen: Seen = "7-42~idle".parse()?;
+    /// assert!(seen.is_idle_at("7-42".parse()?)); // Still nothing new: no stream, no room.
+    /// assert!(!seen.is_idle_at("7-43".parse()?)); // Something happened: a stream again.
+    /// # Ok::<(), batchcast_wire::PositionError>(())
+    /// ```
     pub fn is_idle_at(self, stored: Position) -> bool {
         self.idle && self.position == stored
     }

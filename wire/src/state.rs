@@ -1,4 +1,15 @@
 //! The state of a batch and its invariants, checked where bytes enter.
+//!
+//! ```
+//! use batchcast_wire::{BatchState, StateError};
+//!
+//! // A cached read, or an origin's answer: what got past this is a batch, whoever sent it.
+//! let read = BatchState::from_json(
+//!     br#"{"v":1,"batchId":"holiday","position":"7-42","status":"PROCESSING",
+//!     "counts":{"total":9,"queued":1,"processing":0,"completed":1,"failed":0}}"#,
+//! );
+//! assert!(matches!(read, Err(StateError::Counts(counts)) if counts.total == 9));
+//! ```
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,6 +28,19 @@ use crate::{
 pub const FORMAT_VERSION: u64 = 1;
 
 /// How far a batch has come. One more would be another format, so that all may be matched.
+///
+/// ```
+/// use batchcast_wire::BatchStatus;
+///
+/// let (done, failed, open) = (2, 1, 0); // By a database's counts.
+/// let status = match (done, failed, open) {
+///     (_, _, 1..) => BatchStatus::Processing,
+///     (_, 0, _) => BatchStatus::Completed,
+///     (0, _, _) => BatchStatus::Failed,
+///     _ => BatchStatus::Partial,
+/// };
+/// assert_eq!(status, BatchStatus::Partial);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(rename_all = "UPPERCASE")]
@@ -37,12 +61,27 @@ pub enum BatchStatus {
 
 impl BatchStatus {
     /// Whether the batch has ended. Terminal is final within an epoch.
+    ///
+    /// ```
+    /// use batchcast_wire::BatchStatus;
+    ///
+    /// assert!(BatchStatus::Partial.is_terminal()); // Failed photos can be run again only in a new epoch.
+    /// assert!(!BatchStatus::Processing.is_terminal());
+    /// ```
     pub fn is_terminal(self) -> bool {
         !matches!(self, Self::Queued | Self::Processing)
     }
 }
 
 /// How far a photo has come. One more would be another format, so that all may be matched.
+///
+/// ```
+/// use batchcast_wire::PhotoStatus;
+///
+/// // In JSON, and so in a database that keeps the same words.
+/// assert_eq!(serde_json::to_string(&PhotoStatus::Completed)?, r#""COMPLETED""#);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(rename_all = "UPPERCASE")]
@@ -59,6 +98,13 @@ pub enum PhotoStatus {
 
 /// How many photos stand where. The four parts add up to `total`: a fifth would be another format, so that this stays as
 /// it is.
+///
+/// ```
+/// use batchcast_wire::Counts;
+///
+/// let counts = Counts { total: 10, queued: 10, ..Counts::default() }; // All photos declared, none begun.
+/// assert_eq!(counts.total - counts.completed - counts.failed, 10);
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Counts {
@@ -85,6 +131,14 @@ impl Counts {
 }
 
 /// One photo of a batch.
+///
+/// ```
+/// use batchcast_wire::{Photo, PhotoId, PhotoStatus};
+///
+/// let photo = Photo::new(PhotoId::new("beach")?, PhotoStatus::Failed, 42).with_error("not a JPEG".to_owned());
+/// assert_eq!(photo.to_json()?, r#"{"photoId":"beach","status":"FAILED","version":42,"error":"not a JPEG"}"#);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(rename_all = "camelCase")]
@@ -110,23 +164,59 @@ pub struct Photo {
 
 impl Photo {
     /// A photo of which no more is known; `version`: the batch's at which it last changed.
+    ///
+    /// ```
+    /// use batchcast_wire::{Photo, PhotoId, PhotoStatus};
+    ///
+    /// let photo = Photo::new(PhotoId::new("beach")?, PhotoStatus::Processing, 42);
+    /// assert!(photo.result.is_none() && photo.error.is_none());
+    /// # Ok::<(), batchcast_wire::IdError>(())
+    /// ```
     pub fn new(photo_id: PhotoId, status: PhotoStatus, version: u64) -> Self {
         Self { photo_id, status, version, result: None, error: None }
     }
 
     /// The same with what the application found out.
+    ///
+    /// ```
+    /// use batchcast_wire::{Json, Photo, PhotoId, PhotoStatus};
+    ///
+    /// // A row of the database, whose column may be empty.
+    /// let column: Option<&str> = Some(r#"{"width":4032}"#);
+    /// let result = column.map(serde_json::from_str::<Json>).transpose()?;
+    /// let photo = Photo::new(PhotoId::new("beach")?, PhotoStatus::Completed, 42).with_result(result);
+    /// assert!(photo.result.is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn with_result(self, result: impl Into<Option<Json>>) -> Self {
         Self { result: result.into(), ..self }
     }
 
     /// The same with why it failed, in words.
+    ///
+    /// ```
+    /// use batchcast_wire::{Photo, PhotoId, PhotoStatus};
+    ///
+    /// // People read it on the page: words, and nothing of the machine.
+    /// let photo = Photo::new(PhotoId::new("beach")?, PhotoStatus::Failed, 42).with_error("not a JPEG".to_owned());
+    /// assert_eq!(photo.error.as_deref(), Some("not a JPEG"));
+    /// # Ok::<(), batchcast_wire::IdError>(())
+    /// ```
     #[must_use]
     pub fn with_error(self, error: impl Into<Option<String>>) -> Self {
         Self { error: error.into(), ..self }
     }
 
     /// The photo as JSON, at most [`MAX_PHOTO_BYTES`].
+    ///
+    /// ```
+    /// use batchcast_wire::{Photo, PhotoId, PhotoStatus, StateError};
+    ///
+    /// let photo = Photo::new(PhotoId::new("beach")?, PhotoStatus::Failed, 42).with_error("trace ".repeat(1_000));
+    /// assert!(matches!(photo.to_json(), Err(StateError::PhotoTooLarge { .. }))); // Where it is made, not at the edge.
+    /// # Ok::<(), batchcast_wire::IdError>(())
+    /// ```
     ///
     /// # Errors
     /// [`StateError::PhotoTooLarge`] names the photo.
@@ -140,6 +230,16 @@ impl Photo {
 }
 
 /// A batch without its photos. Its JSON carries `progress`, which is always computed from the counts and never read.
+///
+/// ```
+/// use batchcast_wire::{BatchId, BatchStatus, Counts, Head};
+///
+/// let counts = Counts { total: 3, queued: 1, completed: 2, ..Counts::default() };
+/// let at = "2026-11-22T23:10:30Z";
+/// let head = Head::new(BatchId::new("holiday")?, "7-42".parse()?, BatchStatus::Processing, counts, at);
+/// assert!(head.to_json().contains(r#""progress":66"#)); // Nobody says it: it follows from the counts.
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Head {
@@ -157,6 +257,16 @@ pub struct Head {
 
 impl Head {
     /// A head from its parts, unchecked: see [`Head::check`]. `updated_at` is RFC 3339.
+    ///
+    /// ```
+    /// use batchcast_wire::{BatchId, BatchStatus, Counts, Head};
+    ///
+    /// let (id, position) = (BatchId::new("holiday")?, "7-1".parse()?);
+    /// let counts = Counts { total: 3, queued: 3, ..Counts::default() };
+    /// let head = Head::new(id, position, BatchStatus::Queued, counts, "2026-11-22T23:10:30Z");
+    /// head.check()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn new(
         batch_id: BatchId,
         position: Position,
@@ -168,6 +278,12 @@ impl Head {
     }
 
     /// Per cent of the photos that have ended, rounded down; 0 for an empty open batch, 100 for an ended one.
+    ///
+    /// ```
+    #[doc = include_str!("examples/batch.txt")]
+    /// assert_eq!(head.progress(), 50);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn progress(&self) -> u8 {
         if self.status.is_terminal() {
             return 100;
@@ -177,6 +293,15 @@ impl Head {
     }
 
     /// Checks the head against itself: the counts add up, a terminal status agrees with them.
+    ///
+    /// ```
+    #[doc = include_str!("examples/batch.txt")]
+    /// # let mut head = head;
+    /// head.check()?;
+    /// head.status = BatchStatus::Completed; // With a photo still queued.
+    /// assert!(head.check().is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// The first rule that is broken.
@@ -201,11 +326,24 @@ impl Head {
     }
 
     /// The head as JSON: the hash's field `head` and the data of a `complete` event.
+    ///
+    /// ```
+    #[doc = include_str!("examples/batch.txt")]
+    /// assert!(head.to_json().starts_with(r#"{"v":1,"batchId":"holiday","position":"7-42","status":"PROCESSING","#));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn to_json(&self) -> String {
         to_json(self)
     }
 
     /// Reads a head.
+    ///
+    /// ```
+    #[doc = include_str!("examples/batch.txt")]
+    /// // What says where all photos stand without sending one: the field `head`, or a `complete` event's data.
+    /// assert_eq!(Head::from_json(head.to_json().as_bytes())?, head);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// Not JSON of this form, another `v`, or a head that contradicts itself.
@@ -253,6 +391,14 @@ struct Incoming {
 
 /// Whether JSON names another form than this reader's: then it is read as far as it is understood, and must not be
 /// written back in its place.
+///
+/// ```
+/// use batchcast_wire::state;
+///
+/// // A newer worker's head, in the middle of a deployment: shown as far as it goes, and left where it stands.
+/// assert!(state::is_of_another_form(br#"{"v":2,"batchId":"holiday"}"#));
+/// assert!(!state::is_of_another_form(br#"{"v":1,"batchId":"holiday"}"#));
+/// ```
 pub fn is_of_another_form(json: &[u8]) -> bool {
     serde_json::from_slice(json).is_ok_and(|Form { v }| v != FORMAT_VERSION)
 }
@@ -292,6 +438,19 @@ fn without_content(error: &serde_json::Error) -> String {
 }
 
 /// Why a state is refused.
+///
+/// ```
+#[doc = include_str!("examples/batch.txt")]
+/// # let mut head = head;
+/// # use batchcast_wire::StateError;
+/// head.counts.total = 3;
+/// match BatchState::new(head, []) {
+///     // Two reads of the database, maybe, with a commit between them: read both in one transaction.
+///     Err(error @ StateError::Counts(_)) => assert!(error.to_string().starts_with("counts do not add up")),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StateError {
@@ -363,6 +522,14 @@ pub enum StateError {
 }
 
 /// A whole batch: head and photos, consistent in itself.
+///
+/// ```
+#[doc = include_str!("examples/batch.txt")]
+/// let state = BatchState::new(head, [photo("beach", 41), photo("dunes", 42)])?;
+/// let missed = state.changes_since(Some("7-41".parse()?));
+/// assert_eq!(missed.photos.iter().map(|photo| photo.photo_id.as_str()).collect::<Vec<_>>(), ["dunes"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct BatchState {
     head: Head,
@@ -374,6 +541,15 @@ pub struct BatchState {
 }
 
 /// A batch as its hash holds it.
+///
+/// ```
+#[doc = include_str!("examples/batch.txt")]
+/// let head = head.to_json();
+/// let hash = [("head", head.as_str()), ("owner", "anna"), ("photo:beach", "?")]; // HGETALL
+/// let stored = BatchState::from_hash(&BatchId::new("holiday")?, hash)?.ok_or("nothing is stored")?;
+/// assert_eq!((stored.owner.as_deref(), stored.unreadable), (Some("anna"), 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stored {
     /// The state; shared, because many readers are answered from one read.
@@ -386,6 +562,14 @@ pub struct Stored {
 }
 
 /// What changed in a batch since a position.
+///
+/// ```
+#[doc = include_str!("examples/batch.txt")]
+/// let state = BatchState::new(head, [photo("beach", 41)])?;
+/// let delta = state.changes_since(Some("6-99".parse()?)); // From before the batch was opened again.
+/// assert!(delta.full); // So a page throws away what it has, and shows these.
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Delta<'a> {
     /// Whether `photos` is all of them.
@@ -396,6 +580,14 @@ pub struct Delta<'a> {
 
 impl BatchState {
     /// A state from its parts. A photo named twice counts once, with its greater version.
+    ///
+    /// ```
+    #[doc = include_str!("examples/batch.txt")]
+    /// let state = BatchState::new(head.clone(), [photo("beach", 42)])?;
+    /// assert_eq!(state.photos().len(), 1); // The other one is queued, and need not be named.
+    /// assert!(BatchState::new(head, [photo("beach", 43)]).is_err()); // Newer than its batch.
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// The first invariant that is broken.
@@ -408,6 +600,15 @@ impl BatchState {
 
     /// Reads the JSON body of a cached read or of the origin's answer.
     ///
+    /// ```
+    #[doc = include_str!("examples/batch.txt")]
+    /// let state = BatchState::new(head, [photo("beach", 42)])?;
+    /// let body = state.to_json();
+    /// assert_eq!(BatchState::from_json(body.as_bytes())?, state);
+    /// assert!(BatchState::from_json(&body.as_bytes()[1..]).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// Not JSON of this form (of another `v`: nor one that is understood), too large, or a state that contradicts itself.
     pub fn from_json(json: &[u8]) -> Result<Self, StateError> {
@@ -417,6 +618,15 @@ impl BatchState {
     }
 
     /// Reads the fields of a batch's hash as far as they are understood. No `head` field: nothing is stored.
+    ///
+    /// ```
+    #[doc = include_str!("examples/batch.txt")]
+    /// let id = BatchId::new("holiday")?;
+    /// assert!(BatchState::from_hash(&id, [])?.is_none()); // Redis answers so for what it does not know.
+    /// let head = head.to_json();
+    /// assert!(BatchState::from_hash(&id, [("head", head.as_str())])?.is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// A head that can't be read or contradicts itself, or one that is not the batch's.
@@ -449,27 +659,65 @@ impl BatchState {
     }
 
     /// The head.
+    ///
+    /// ```
+    #[doc = include_str!("examples/batch.txt")]
+    /// let state = BatchState::new(head, [])?;
+    /// assert_eq!(state.head().counts.completed, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn head(&self) -> &Head {
         &self.head
     }
 
     /// Where the state stands.
+    ///
+    /// ```
+    #[doc = include_str!("examples/batch.txt")]
+    /// let state = BatchState::new(head, [])?;
+    /// let etag = format!("\"{}\"", state.position());
+    /// assert_eq!(etag, "\"7-42\"");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn position(&self) -> Position {
         self.head.position
     }
 
     /// Whether the batch has ended.
+    ///
+    /// ```
+    #[doc = include_str!("examples/batch.txt")]
+    /// let state = BatchState::new(head, [])?;
+    /// assert!(!state.is_terminal()); // Something is still to come: keep the stream open.
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn is_terminal(&self) -> bool {
         self.head.status.is_terminal()
     }
 
     /// The photos, by id.
+    ///
+    /// ```
+    #[doc = include_str!("examples/batch.txt")]
+    /// let state = BatchState::new(head, [photo("dunes", 41), photo("beach", 42)])?;
+    /// assert_eq!(state.photos().map(|photo| photo.photo_id.as_str()).collect::<Vec<_>>(), ["beach", "dunes"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn photos(&self) -> impl ExactSizeIterator<Item = &Photo> {
         self.photos.values()
     }
 
     /// What a reader at `since` is missing: the photos changed after it. Everything for a reader that has nothing
     /// (`None`), stands in another epoch, or claims a position that this state has not reached.
+    ///
+    /// ```
+    #[doc = include_str!("examples/batch.txt")]
+    /// let state = BatchState::new(head, [photo("beach", 41), photo("dunes", 42)])?;
+    /// assert_eq!(state.changes_since(None).photos.len(), 2); // A new viewer.
+    /// assert_eq!(state.changes_since(Some("7-41".parse()?)).photos.len(), 1); // One that missed the last update.
+    /// assert_eq!(state.changes_since(Some("7-42".parse()?)).photos.len(), 0); // One that has everything.
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn changes_since(&self, since: Option<Position>) -> Delta<'_> {
         let known = since.filter(|p| p.epoch() == self.position().epoch() && *p <= self.position());
         let Some(since) = known else {
@@ -484,6 +732,16 @@ impl BatchState {
     }
 
     /// Merges changes that continue this state (same epoch, built on a version it has, and newer).
+    ///
+    /// ```
+    #[doc = include_str!("examples/batch.txt")]
+    /// # use batchcast_wire::Changes;
+    /// let mut state = BatchState::new(head.clone(), [photo("beach", 42)])?;
+    /// let next = Head::new(head.batch_id, "7-43".parse()?, head.status, head.counts, head.updated_at);
+    /// state.apply(Changes::new(Some("7-42".parse()?), next, vec![photo("beach", 43)]))?;
+    /// assert_eq!(state.position(), "7-43".parse()?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`StateError::Gap`] when they do not continue it, or the invariant that the result would break. After an error
@@ -552,6 +810,14 @@ impl BatchState {
     }
 
     /// The JSON body of a cached read.
+    ///
+    /// ```
+    #[doc = include_str!("examples/batch.txt")]
+    /// // What an application's own server answers to the edge that asks it for a batch.
+    /// let body = BatchState::new(head, [photo("beach", 42)])?.to_json();
+    /// assert!(body.ends_with(r#""photos":[{"photoId":"beach","status":"QUEUED","version":42}]}"#));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn to_json(&self) -> String {
         to_json(self)
     }

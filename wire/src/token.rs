@@ -4,6 +4,19 @@
 //! algorithm that [`Unverified::algorithm`] names, and only [`Unverified::admit`] gives out the claims. The rules are
 //! those of RFC 8725: the algorithm decides which kind of key is tried, so that no public key ever checks an HMAC; and
 //! tokens and tickets are of different types, so that neither passes for the other.
+//!
+//! ```
+//! use batchcast_wire::token::{Claims, Expected, Grant, Kind, Unverified, compact};
+//!
+//! let signed = Claims::new(Grant::user("anna"), 60_000).to_be_signed();
+//! let text = compact(&signed, b"by HMAC"); // Where a token is made: the signature of `signed`.
+//!
+//! let token = Unverified::parse(&text)?;
+//! let is_signed = token.signature() == b"by HMAC"; // Where one is checked: that of `token.signed()`.
+//! let claims = token.admit(is_signed, Kind::Access, &Expected::default(), 59_999)?;
+//! assert_eq!(claims.grant, Grant::user("anna"));
+//! # Ok::<(), batchcast_wire::token::TokenError>(())
+//! ```
 
 use std::fmt;
 
@@ -30,6 +43,18 @@ pub const CLOCK_SKEW: u64 = 60_000;
 pub const TICKET_LIFE: u64 = 5 * 60 * 1000;
 
 /// How a token is signed (RFC 7518, section 3.1). Nothing else is taken, least of all `none`.
+///
+/// ```
+/// # use batchcast_wire::token::{Claims, Grant, Unverified, compact};
+/// # let text = compact(&Claims::new(Grant::user("anna"), 1_000).to_be_signed(), b"by HMAC");
+/// # use batchcast_wire::token::Algorithm;
+/// let checked_by = match Unverified::parse(&text)?.algorithm() {
+///     Algorithm::Hs256 => "the secret, never a public key",
+///     Algorithm::Es256 => "the issuer's public key",
+/// };
+/// assert!(checked_by.starts_with("the secret"));
+/// # Ok::<(), batchcast_wire::token::TokenError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
     /// HMAC with SHA-256: a secret that both sides know.
@@ -39,6 +64,16 @@ pub enum Algorithm {
 }
 
 /// What a token is for (its header's `typ`; RFC 8725, section 3.11).
+///
+/// ```
+/// # use batchcast_wire::token::{Claims, Grant, Unverified, compact};
+/// # let text = compact(&Claims::new(Grant::user("anna"), 1_000).to_be_signed(), b"by HMAC");
+/// # use batchcast_wire::token::{Expected, Kind, TokenError};
+/// // What stands in a URL ends up in logs, so that only a ticket is taken from there.
+/// let admitted = Unverified::parse(&text)?.admit(true, Kind::Ticket, &Expected::default(), 0);
+/// assert_eq!(admitted, Err(TokenError::IsNoTicket));
+/// # Ok::<(), batchcast_wire::token::TokenError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Says who is asking. Stands in a header or a cookie, never in a URL.
@@ -54,6 +89,15 @@ const LATEST: f64 = 253_402_300_799.0;
 const TICKET_TYPE: &str = "ticket+jwt";
 
 /// What a token says.
+///
+/// ```
+/// use batchcast_wire::token::{Claims, Grant};
+///
+/// let now = 1_795_389_030_000;
+/// let mut claims = Claims::new(Grant::user("anna"), now + 3_600_000);
+/// claims.audience = vec!["edge".into()]; // No other service takes it then.
+/// assert!(claims.to_be_signed().contains('.'));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claims {
     /// Who is asking, and which batches they may see.
@@ -70,6 +114,17 @@ pub struct Claims {
 }
 
 /// Whose tokens are taken.
+///
+/// ```
+/// # use batchcast_wire::token::{Claims, Grant, Unverified, compact};
+/// # let text = compact(&Claims::new(Grant::user("anna"), 1_000).to_be_signed(), b"by HMAC");
+/// # use batchcast_wire::token::{Expected, Kind, TokenError};
+/// // An issuer that signs for many services: only what it made for this one.
+/// let ours = Expected::new("https://issuer.example".to_owned(), "edge".to_owned());
+/// let admitted = Unverified::parse(&text)?.admit(true, Kind::Access, &ours, 0);
+/// assert_eq!(admitted, Err(TokenError::Issuer));
+/// # Ok::<(), batchcast_wire::token::TokenError>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Expected {
     /// The `iss` that a token must have; `None`: any, or none.
@@ -79,7 +134,30 @@ pub struct Expected {
     pub audience: Option<String>,
 }
 
+impl Expected {
+    /// Tokens of this issuer and for this audience; `None`: see the fields.
+    ///
+    /// ```
+    /// use batchcast_wire::token::Expected;
+    ///
+    /// // Two settings, each of which may be missing.
+    /// let (issuer, audience) = (None, Some("edge".to_owned()));
+    /// assert_eq!(Expected::new(issuer, audience).audience.as_deref(), Some("edge"));
+    /// ```
+    pub fn new(issuer: impl Into<Option<String>>, audience: impl Into<Option<String>>) -> Self {
+        Self { issuer: issuer.into(), audience: audience.into() }
+    }
+}
+
 /// Why a token is refused: in words that a caller may see, and without a part of the token.
+///
+/// ```
+/// use batchcast_wire::token::{TokenError, Unverified};
+///
+/// let error = Unverified::parse("secret").unwrap_err();
+/// assert!(matches!(error, TokenError::Malformed(_)));
+/// assert!(!error.to_string().contains("secret")); // It may be answered, and logged.
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// More than [`MAX_TOKEN_BYTES`].
@@ -156,6 +234,16 @@ struct Payload {
 }
 
 /// A token that was read and whose signature was not checked yet.
+///
+/// ```
+/// # use batchcast_wire::token::{Claims, Grant, Unverified, compact};
+/// # let text = compact(&Claims::new(Grant::user("anna"), 1_000).to_be_signed(), b"by HMAC");
+/// # use batchcast_wire::token::{Expected, Kind, TokenError};
+/// // There is no way to the claims but this one, and it asks for the signature first.
+/// let admitted = Unverified::parse(&text)?.admit(false, Kind::Access, &Expected::default(), 0);
+/// assert_eq!(admitted, Err(TokenError::Signature));
+/// # Ok::<(), batchcast_wire::token::TokenError>(())
+/// ```
 #[derive(Clone)]
 pub struct Unverified {
     algorithm: Algorithm,
@@ -179,6 +267,13 @@ impl fmt::Debug for Unverified {
 
 impl Unverified {
     /// Reads a token in the compact form.
+    ///
+    /// ```
+    /// use batchcast_wire::token::{TokenError, Unverified};
+    ///
+    /// // {"alg":"none"}: the oldest trick, refused before any key is looked for.
+    /// assert_eq!(Unverified::parse("eyJhbGciOiJub25lIn0.e30.").unwrap_err(), TokenError::Algorithm);
+    /// ```
     ///
     /// # Errors
     /// [`TokenError`]: not a token, or one of a form that is not taken.
@@ -214,27 +309,68 @@ impl Unverified {
     }
 
     /// How it claims to be signed: which kind of key may check it.
+    ///
+    /// ```
+    /// # use batchcast_wire::token::{Claims, Grant, Unverified, compact};
+    /// # let text = compact(&Claims::new(Grant::user("anna"), 1_000).to_be_signed(), b"by HMAC");
+    /// # use batchcast_wire::token::Algorithm;
+    /// assert_eq!(Unverified::parse(&text)?.algorithm(), Algorithm::Hs256);
+    /// # Ok::<(), batchcast_wire::token::TokenError>(())
+    /// ```
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
     /// The `kid` of its key.
+    ///
+    /// ```
+    /// # use batchcast_wire::token::{Claims, Grant, Unverified, compact};
+    /// # let text = compact(&Claims::new(Grant::user("anna"), 1_000).to_be_signed(), b"by HMAC");
+    /// // Which of an issuer's keys to try. Made by a shared secret, it names none.
+    /// assert_eq!(Unverified::parse(&text)?.key_id(), None);
+    /// # Ok::<(), batchcast_wire::token::TokenError>(())
+    /// ```
     pub fn key_id(&self) -> Option<&str> {
         self.key_id.as_deref()
     }
 
     /// The bytes that were signed.
+    ///
+    /// ```
+    /// # use batchcast_wire::token::{Claims, Grant, Unverified, compact};
+    /// # let text = compact(&Claims::new(Grant::user("anna"), 1_000).to_be_signed(), b"by HMAC");
+    /// // What goes into the HMAC: everything before the last dot.
+    /// assert_eq!(text.as_bytes().strip_prefix(Unverified::parse(&text)?.signed()), Some(&b".YnkgSE1BQw"[..]));
+    /// # Ok::<(), batchcast_wire::token::TokenError>(())
+    /// ```
     pub fn signed(&self) -> &[u8] {
         self.signed.as_bytes()
     }
 
     /// The signature.
+    ///
+    /// ```
+    /// # use batchcast_wire::token::{Claims, Grant, Unverified, compact};
+    /// # let text = compact(&Claims::new(Grant::user("anna"), 1_000).to_be_signed(), b"by HMAC");
+    /// assert_eq!(Unverified::parse(&text)?.signature(), b"by HMAC"); // To be compared in constant time.
+    /// # Ok::<(), batchcast_wire::token::TokenError>(())
+    /// ```
     pub fn signature(&self) -> &[u8] {
         &self.signature
     }
 
     /// The claims, if they may be believed. `is_signed`: the signature was checked and is good. `now` is in
     /// milliseconds since the Unix epoch.
+    ///
+    /// ```
+    /// # use batchcast_wire::token::{Claims, Grant, Unverified, compact};
+    /// # let text = compact(&Claims::new(Grant::user("anna"), 1_000).to_be_signed(), b"by HMAC");
+    /// # use batchcast_wire::token::{Expected, Kind, TokenError};
+    /// let admit = |now| Unverified::parse(&text)?.admit(true, Kind::Access, &Expected::default(), now);
+    /// assert_eq!(admit(999)?.grant.subject.as_deref(), Some("anna"));
+    /// assert_eq!(admit(1_000), Err(TokenError::Expired));
+    /// # Ok::<(), batchcast_wire::token::TokenError>(())
+    /// ```
     ///
     /// # Errors
     /// [`TokenError`]: what is wrong with it; a wrong signature before anything else.
@@ -266,17 +402,45 @@ impl Unverified {
 
 impl Claims {
     /// What a token says that gives this right until `expires`, in milliseconds since the Unix epoch.
+    ///
+    /// ```
+    /// use batchcast_wire::token::{Claims, Grant};
+    ///
+    /// let claims = Claims::new(Grant::user("anna"), 1_795_389_030_000);
+    /// assert!(claims.issuer.is_none() && claims.audience.is_empty());
+    /// ```
     pub fn new(grant: Grant, expires: u64) -> Self {
         Self { grant, expires, until: None, issuer: None, audience: Vec::new() }
     }
 
     /// When the streams end that it opened.
+    ///
+    /// ```
+    /// use batchcast_wire::token::{Claims, Grant};
+    ///
+    /// let token = Claims::new(Grant::user("anna"), 3_600_000);
+    /// let ticket = token.ticket(&"holiday".parse()?, 0);
+    /// assert_eq!(ticket.expires, 300_000); // It opens nothing after 5 minutes,
+    /// assert_eq!(ticket.streams_until(), 3_600_000); // but what it opened lasts as long as the token.
+    /// # Ok::<(), batchcast_wire::IdError>(())
+    /// ```
     pub fn streams_until(&self) -> u64 {
         self.until.unwrap_or(self.expires)
     }
 
     /// A ticket for one batch, made of a token at `now`: it gives no right that the token does not give, nor for
     /// longer.
+    ///
+    /// ```
+    /// use batchcast_wire::{BatchId, token::{Claims, Grant}};
+    ///
+    /// // For an EventSource of another origin, which can send no header.
+    /// let holiday = BatchId::new("holiday")?;
+    /// let ticket = Claims::new(Grant::user("anna"), 3_600_000).ticket(&holiday, 0);
+    /// assert!(ticket.grant.may_see(&holiday, Some("anna")));
+    /// assert!(!ticket.grant.may_see(&BatchId::new("wedding")?, Some("anna")));
+    /// # Ok::<(), batchcast_wire::IdError>(())
+    /// ```
     #[must_use]
     pub fn ticket(&self, batch: &BatchId, now: u64) -> Self {
         Self {
@@ -289,6 +453,13 @@ impl Claims {
     }
 
     /// The bytes to be signed by HMAC with SHA-256; [`compact`] puts the signature to them.
+    ///
+    /// ```
+    /// use batchcast_wire::token::{Claims, Grant};
+    ///
+    /// let signed = Claims::new(Grant::user("anna"), 1_000).to_be_signed();
+    /// assert!(signed.starts_with("eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.")); // {"alg":"HS256","typ":"JWT"}
+    /// ```
     pub fn to_be_signed(&self) -> String {
         let (ticket, exp) = (self.until.is_some(), seconds(self.expires));
         let typ = if ticket { TICKET_TYPE } else { "JWT" };
@@ -310,6 +481,12 @@ impl Claims {
 }
 
 /// A token in the compact form: what was signed, and its signature.
+///
+/// ```
+/// use batchcast_wire::token::compact;
+///
+/// assert_eq!(compact("header.claims", b"signature"), "header.claims.c2lnbmF0dXJl");
+/// ```
 pub fn compact(signed: &str, signature: &[u8]) -> String {
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
 }

@@ -1,4 +1,14 @@
 //! Which trace an update belongs to: [W3C Trace Context](https://www.w3.org/TR/trace-context/), section 3.2.
+//!
+//! ```
+//! use batchcast_wire::TraceParent;
+//!
+//! // From the request that began it all, on to what is published about it.
+//! let header = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+//! let step = header.parse::<TraceParent>()?.child(0x2a);
+//! assert_eq!(step.as_str(), "00-0af7651916cd43dd8448eb211c80319c-000000000000002a-01");
+//! # Ok::<(), batchcast_wire::TraceParentError>(())
+//! ```
 
 use std::{fmt, str::FromStr};
 
@@ -23,12 +33,28 @@ const DASHES: [usize; 3] = [2, 35, 52];
 pub struct TraceParent([u8; BYTES]);
 
 /// Why a text is no `traceparent`.
+///
+/// ```
+/// use batchcast_wire::TraceParent;
+///
+/// // A header that can't be read: go on without a trace, as the specification asks for.
+/// let trace = "0af7651916cd43dd".parse::<TraceParent>().ok();
+/// assert_eq!(trace, None);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a traceparent: it is 00-TRACEID-PARENTID-FLAGS, of 32, 16 and 2 lower-case hex digits, no id all zeros")]
 pub struct TraceParentError;
 
 impl TraceParent {
     /// A trace of one's own. A zero, which is no id, is taken for one.
+    ///
+    /// ```
+    /// use batchcast_wire::TraceParent;
+    ///
+    /// // Numbers of one's own, drawn at random.
+    /// let trace = TraceParent::new(0x0af7_6519, 0xb7ad, true);
+    /// assert_eq!(trace.as_str(), "00-0000000000000000000000000af76519-000000000000b7ad-01");
+    /// ```
     pub fn new(trace_id: u128, parent_id: u64, sampled: bool) -> Self {
         let text = format!("00-{:032x}-{:016x}-0{}", trace_id.max(1), parent_id.max(1), u8::from(sampled));
         let mut bytes = [b'0'; BYTES];
@@ -37,6 +63,15 @@ impl TraceParent {
     }
 
     /// The same trace, one step on: what `parent_id` names is now the parent.
+    ///
+    /// ```
+    /// use batchcast_wire::TraceParent;
+    ///
+    /// let trace: TraceParent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse()?;
+    /// let step = trace.child(7); // What is done here, as a part of it.
+    /// assert!(step.trace_id() == trace.trace_id() && step != trace);
+    /// # Ok::<(), batchcast_wire::TraceParentError>(())
+    /// ```
     #[must_use]
     pub fn child(self, parent_id: u64) -> Self {
         let mut bytes = self.0;
@@ -45,17 +80,41 @@ impl TraceParent {
     }
 
     /// The whole value.
+    ///
+    /// ```
+    /// use batchcast_wire::TraceParent;
+    ///
+    /// let header = ("traceparent", TraceParent::new(1, 2, false));
+    /// assert_eq!(header.1.as_str(), "00-00000000000000000000000000000001-0000000000000002-00");
+    /// ```
     pub fn as_str(&self) -> &str {
         // Only ASCII passes `from_str`.
         str::from_utf8(&self.0).unwrap_or_default()
     }
 
     /// What all that belongs together has in common: 32 hex digits.
+    ///
+    /// ```
+    /// use batchcast_wire::TraceParent;
+    ///
+    /// let trace: TraceParent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse()?;
+    /// // What to look for in the logs of all that had a part in it.
+    /// assert_eq!(trace.trace_id(), "0af7651916cd43dd8448eb211c80319c");
+    /// # Ok::<(), batchcast_wire::TraceParentError>(())
+    /// ```
     pub fn trace_id(&self) -> &str {
         &self.as_str()[DASHES[0] + 1..DASHES[1]]
     }
 
     /// Whether whoever began the trace records it.
+    ///
+    /// ```
+    /// use batchcast_wire::TraceParent;
+    ///
+    /// let trace: TraceParent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse()?;
+    /// assert!(trace.is_sampled()); // So a span of one's own will be looked at, too.
+    /// # Ok::<(), batchcast_wire::TraceParentError>(())
+    /// ```
     pub fn is_sampled(&self) -> bool {
         matches!(self.0[BYTES - 1], b'1' | b'3' | b'5' | b'7' | b'9' | b'b' | b'd' | b'f')
     }

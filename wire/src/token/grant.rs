@@ -5,6 +5,16 @@ use serde::{Deserialize, Serialize};
 use crate::BatchId;
 
 /// Who is asking, and which batches they may see.
+///
+/// ```
+/// use batchcast_wire::{BatchId, token::{Batches, Grant}};
+///
+/// // A link to one batch for someone without an account.
+/// let holiday = BatchId::new("holiday")?;
+/// let guest = Grant::new(None, Batches::These(vec![holiday.clone()]));
+/// assert!(guest.may_see(&holiday, Some("anna")) && !guest.may_change(&holiday, Some("anna")));
+/// # Ok::<(), batchcast_wire::IdError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
     /// `sub`: the user. They see the batches that they own.
@@ -16,6 +26,15 @@ pub struct Grant {
 }
 
 /// The claim `batches`.
+///
+/// ```
+/// use batchcast_wire::token::{Batches, Grant};
+///
+/// // For a support desk that may look at each batch.
+/// let support = Grant::new("support".to_owned(), Batches::All);
+/// assert!(support.may_see(&"holiday".parse()?, Some("anna")));
+/// # Ok::<(), batchcast_wire::IdError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Batches {
     /// `"*"`: each one.
@@ -25,23 +44,71 @@ pub enum Batches {
 }
 
 impl Grant {
+    /// A user, or a guest (`None`), who sees these batches beside their own.
+    ///
+    /// ```
+    /// use batchcast_wire::token::{Batches, Grant};
+    ///
+    /// let support = Grant::new("support".to_owned(), Batches::All);
+    /// assert!(support.may_see(&"holiday".parse()?, Some("anna")) && support.only.is_none());
+    /// # Ok::<(), batchcast_wire::IdError>(())
+    /// ```
+    pub fn new(subject: impl Into<Option<String>>, batches: Batches) -> Self {
+        Self { subject: subject.into(), batches, only: None }
+    }
+
     /// A user, who sees what they own.
+    ///
+    /// ```
+    /// use batchcast_wire::token::Grant;
+    ///
+    /// let anna = Grant::user("anna");
+    /// assert!(anna.may_see(&"holiday".parse()?, Some("anna")) && !anna.may_see(&"holiday".parse()?, Some("bert")));
+    /// # Ok::<(), batchcast_wire::IdError>(())
+    /// ```
     pub fn user(subject: impl Into<String>) -> Self {
         Self { subject: Some(subject.into()), batches: Batches::none(), only: None }
     }
 
     /// Whether a batch with this owner may be seen: one that the token names, or one's own.
+    ///
+    /// ```
+    /// use batchcast_wire::token::Grant;
+    ///
+    /// let (anna, owner) = (Grant::user("anna"), None);
+    /// // A batch that nobody owns is not everybody's.
+    /// assert!(!anna.may_see(&"holiday".parse()?, owner));
+    /// # Ok::<(), batchcast_wire::IdError>(())
+    /// ```
     pub fn may_see(&self, batch: &BatchId, owner: Option<&str>) -> bool {
         self.is_for(batch) && (self.batches.cover(batch) || self.owns(owner))
     }
 
     /// Whether a batch with this owner may be changed: one's own, or any with a token for all. A token that names
     /// batches shows them to someone; it does not give them away.
+    ///
+    /// ```
+    /// use batchcast_wire::{BatchId, token::{Batches, Grant}};
+    ///
+    /// let holiday = BatchId::new("holiday")?;
+    /// let bert = Grant::new("bert".to_owned(), Batches::These(vec![holiday.clone()]));
+    /// assert!(bert.may_see(&holiday, Some("anna")) && !bert.may_change(&holiday, Some("anna")));
+    /// # Ok::<(), batchcast_wire::IdError>(())
+    /// ```
     pub fn may_change(&self, batch: &BatchId, owner: Option<&str>) -> bool {
         self.is_for(batch) && (self.batches == Batches::All || self.owns(owner))
     }
 
     /// Whether it is for this batch at all: a ticket is for one.
+    ///
+    /// ```
+    /// use batchcast_wire::{BatchId, token::{Claims, Grant}};
+    ///
+    /// let holiday = BatchId::new("holiday")?;
+    /// let ticket = Claims::new(Grant::user("anna"), 1_000).ticket(&holiday, 0).grant;
+    /// assert!(ticket.is_for(&holiday) && !ticket.is_for(&BatchId::new("wedding")?));
+    /// # Ok::<(), batchcast_wire::IdError>(())
+    /// ```
     pub fn is_for(&self, batch: &BatchId) -> bool {
         self.only.as_ref().is_none_or(|only| only == batch)
     }
@@ -62,6 +129,12 @@ impl Grant {
 
 impl Batches {
     /// None but one's own.
+    ///
+    /// ```
+    /// use batchcast_wire::token::{Batches, Grant};
+    ///
+    /// assert_eq!(Grant::user("anna").batches, Batches::none());
+    /// ```
     pub fn none() -> Self {
         Self::These(Vec::new())
     }

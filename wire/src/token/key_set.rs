@@ -6,12 +6,34 @@ use serde::Deserialize;
 use crate::limits::{MAX_CANDIDATE_KEYS, MAX_KEY_SET_BYTES, MAX_KEYS};
 
 /// The keys of a set that can check ES256; what else it holds is left out, as section 5 asks.
+///
+/// ```
+/// # let json = br#"{"keys":[{"kty":"RSA","n":"AQAB","e":"AQAB"},
+/// #     {"kty":"EC","crv":"P-256","kid":"2026","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+/// #     "y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
+/// # use batchcast_wire::token::KeySet;
+/// let keys = KeySet::parse(json)?; // The answer to GET AUTH_JWKS_URL.
+/// assert_eq!(keys.candidates(Some("2026")).len(), 1);
+/// # Ok::<(), batchcast_wire::token::KeySetError>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeySet {
     keys: Vec<Key>,
 }
 
 /// A public key on P-256 (RFC 7518, section 6.2.1).
+///
+/// ```
+/// # let json = br#"{"keys":[{"kty":"RSA","n":"AQAB","e":"AQAB"},
+/// #     {"kty":"EC","crv":"P-256","kid":"2026","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+/// #     "y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
+/// # use batchcast_wire::token::KeySet;
+/// let keys = KeySet::parse(json)?.candidates(None);
+/// // The point as cryptography libraries take it: uncompressed, in the form of SEC 1.
+/// let point = [&[4], &keys[0].x[..], &keys[0].y[..]].concat();
+/// assert_eq!(point.len(), 65);
+/// # Ok::<(), batchcast_wire::token::KeySetError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
     /// Its name.
@@ -23,6 +45,13 @@ pub struct Key {
 }
 
 /// A set that is of no use.
+///
+/// ```
+/// use batchcast_wire::token::{KeySet, KeySetError};
+///
+/// // A login page where the keys should be: the address is wrong, and the keys known before stay.
+/// assert_eq!(KeySet::parse(b"<html>"), Err(KeySetError::Malformed));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeySetError {
     /// More than [`MAX_KEY_SET_BYTES`].
@@ -48,6 +77,16 @@ struct Jwk {
 impl KeySet {
     /// Reads a set. One that holds nothing of use is empty: its issuer has taken all keys out.
     ///
+    /// ```
+    /// # let json = br#"{"keys":[{"kty":"RSA","n":"AQAB","e":"AQAB"},
+    /// #     {"kty":"EC","crv":"P-256","kid":"2026","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+    /// #     "y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
+    /// # use batchcast_wire::token::KeySet;
+    /// assert_eq!(KeySet::parse(json)?.candidates(None).len(), 1); // The RSA key is not for us.
+    /// assert!(KeySet::parse(br#"{"keys":[]}"#)?.candidates(None).is_empty());
+    /// # Ok::<(), batchcast_wire::token::KeySetError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`KeySetError`]: it can't be read.
     pub fn parse(json: &[u8]) -> Result<Self, KeySetError> {
@@ -64,6 +103,17 @@ impl KeySet {
 
     /// The keys that a token with this `kid` may be signed with: those of the name, or without one, any. So few that a
     /// token costs no more than a few checks.
+    ///
+    /// ```
+    /// # let json = br#"{"keys":[{"kty":"RSA","n":"AQAB","e":"AQAB"},
+    /// #     {"kty":"EC","crv":"P-256","kid":"2026","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+    /// #     "y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
+    /// # use batchcast_wire::token::KeySet;
+    /// let keys = KeySet::parse(json)?;
+    /// assert_eq!(keys.candidates(Some("2026")).len(), 1);
+    /// assert_eq!(keys.candidates(Some("1999")).len(), 0); // Maybe a new one: fetch the set again.
+    /// # Ok::<(), batchcast_wire::token::KeySetError>(())
+    /// ```
     pub fn candidates(&self, id: Option<&str>) -> Vec<Key> {
         self.keys
             .iter()

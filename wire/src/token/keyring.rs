@@ -13,6 +13,18 @@ const FAILURE_PAUSE: u64 = 5 * 1000;
 const USABLE: u64 = 24 * 60 * 60 * 1000;
 
 /// A key set, how old it is, and when it was last asked for.
+///
+/// ```
+/// use batchcast_wire::token::{Keyring, KeySet, Lookup};
+///
+/// let (mut ring, now) = (Keyring::default(), 1_795_389_030_000);
+/// if ring.look_up(Some("2026"), now) == Lookup::Fetch {
+///     ring.begin(now);
+///     let fetched = KeySet::parse(br#"{"keys":[]}"#).ok(); // Here the caller's client asks the issuer.
+///     ring.finish(fetched, now);
+/// }
+/// assert_eq!(ring.look_up(Some("2026"), now), Lookup::Keys(vec![]));
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Keyring {
     set: Option<(KeySet, u64)>,
@@ -23,6 +35,18 @@ pub struct Keyring {
 }
 
 /// What to do with a token.
+///
+/// ```
+/// use batchcast_wire::token::{Keyring, Lookup};
+///
+/// let answer = match Keyring::default().look_up(None, 0) {
+///     Lookup::Keys(keys) if keys.is_empty() => "401: no such key",
+///     Lookup::Keys(_) => "check the signature",
+///     Lookup::Fetch => "ask the issuer first",
+///     Lookup::Unavailable => "503: it is the issuer that fails, not the token",
+/// };
+/// assert_eq!(answer, "ask the issuer first");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lookup {
     /// Try these keys; none: the token is refused.
@@ -35,6 +59,16 @@ pub enum Lookup {
 
 impl Keyring {
     /// The keys for a token with this `kid`.
+    ///
+    /// ```
+    /// use batchcast_wire::token::{Keyring, KeySet, Lookup};
+    ///
+    /// let mut ring = Keyring::default();
+    /// ring.begin(0);
+    /// ring.finish(Some(KeySet::default()), 0);
+    /// assert_eq!(ring.look_up(Some("invented"), 1_000), Lookup::Keys(vec![])); // Known a second ago: not asked again.
+    /// assert_eq!(ring.look_up(Some("invented"), 30_000), Lookup::Fetch);
+    /// ```
     pub fn look_up(&self, id: Option<&str>, now: u64) -> Lookup {
         let Some((set, fetched_at)) = &self.set else {
             let failed = self.failed_at.is_some_and(|at| now < at + FAILURE_PAUSE);
@@ -51,11 +85,30 @@ impl Keyring {
     }
 
     /// The set is being fetched; others go on with the one that is there.
+    ///
+    /// ```
+    /// use batchcast_wire::token::{Keyring, KeySet, Lookup};
+    ///
+    /// let mut ring = Keyring::default();
+    /// ring.finish(Some(KeySet::default()), 0);
+    /// assert_eq!(ring.look_up(Some("new"), 60_000), Lookup::Fetch);
+    /// ring.begin(60_000);
+    /// assert_eq!(ring.look_up(Some("new"), 60_001), Lookup::Unavailable); // Someone else is asking already.
+    /// ```
     pub fn begin(&mut self, now: u64) {
         (self.asked_at, self.asking) = (Some(now), true);
     }
 
     /// The fetch has ended; `None`: without a set.
+    ///
+    /// ```
+    /// use batchcast_wire::token::{Keyring, Lookup};
+    ///
+    /// let mut ring = Keyring::default();
+    /// ring.begin(0);
+    /// ring.finish(None, 2_000); // No answer.
+    /// assert_eq!(ring.look_up(None, 3_000), Lookup::Unavailable); // It is left alone for 5 seconds.
+    /// ```
     pub fn finish(&mut self, fetched: Option<KeySet>, now: u64) {
         self.asking = false;
         match fetched {
