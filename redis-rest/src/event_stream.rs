@@ -4,6 +4,17 @@
 //! Comments are given too: a keep-alive is a sign of life, and some comments say something. Reconnecting and
 //! remembering the last id are the caller's.
 //!
+//! ```
+//! use batchcast_redis_rest::event_stream::{Decoder, Item};
+//!
+//! let (mut decoder, mut items) = (Decoder::default(), Vec::new());
+//! for bytes in [&b"id: 7-3\nevent: prog"[..], b"ress\ndata: {}\r", b"\n\r\n"] {
+//!     decoder.decode(bytes, &mut items);
+//! }
+//! let [Item::Event(event)] = items.as_slice() else { panic!("not one event: {items:?}") };
+//! assert_eq!((event.id.as_str(), event.event.as_str()), ("7-3", "progress"));
+//! ```
+//!
 //! [spec]: https://html.spec.whatwg.org/multipage/server-sent-events.html
 
 use std::time::Duration;
@@ -12,6 +23,21 @@ use std::time::Duration;
 pub const MAX_EVENT_BYTES: usize = 1024 * 1024;
 
 /// What the bytes of a stream complete.
+///
+/// ```
+/// use batchcast_redis_rest::event_stream::{Decoder, Item};
+///
+/// let mut items = Vec::new();
+/// Decoder::default().decode(b"retry: 3000\n: keep-alive\ndata: hello\n\n", &mut items);
+/// for item in items {
+///     match item {
+///         Item::Event(event) => assert_eq!(event.data, "hello"),
+///         Item::Comment(_) => {} // A sign of life: whoever waits for one starts to count anew.
+///         Item::Retry(pause) => assert_eq!(pause.as_secs(), 3), // For when the stream ends.
+///         other => panic!("something was missed: {other:?}"),
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item {
     /// An event with data.
@@ -25,6 +51,17 @@ pub enum Item {
 }
 
 /// An event that has data; the others are not dispatched.
+///
+/// ```
+/// use batchcast_redis_rest::event_stream::{Decoder, Item};
+///
+/// let mut items = Vec::new();
+/// Decoder::default().decode(b"id: 7-3\ndata: one\ndata: two\n\nid: 7-4\n\n", &mut items);
+/// let [Item::Event(event)] = items.as_slice() else { panic!("an id alone is no event") };
+/// assert_eq!((event.event.as_str(), event.data.as_str()), ("message", "one\ntwo"));
+/// let resume_with = ("Last-Event-ID", event.id.as_str());
+/// # assert_eq!(resume_with.1, "7-3");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// The last id the stream gave, which may stem from an earlier event; empty without any.
@@ -36,6 +73,17 @@ pub struct Event {
 }
 
 /// The state between two cuts of a stream.
+///
+/// ```
+/// use batchcast_redis_rest::event_stream::{Decoder, Item};
+///
+/// // One for each connection: after a reconnection nothing of a half line may be left.
+/// let (mut decoder, mut items) = (Decoder::default(), Vec::new());
+/// decoder.decode("data: caf\u{e9}".as_bytes().split_at(10).0, &mut items); // Cut within the last character.
+/// assert!(items.is_empty());
+/// decoder.decode(b"\xa9\n\n", &mut items);
+/// assert!(matches!(&items[..], [Item::Event(event)] if event.data == "caf\u{e9}"));
+/// ```
 #[derive(Debug)]
 pub struct Decoder {
     limit: usize,
@@ -61,6 +109,15 @@ impl Default for Decoder {
 
 impl Decoder {
     /// A decoder that holds at most `limit` bytes of one event, beside the last id.
+    ///
+    /// ```
+    /// use batchcast_redis_rest::event_stream::{Decoder, Item};
+    ///
+    /// // A hostile server can't fill the memory: what is too large is skipped, and the stream goes on.
+    /// let (mut decoder, mut items) = (Decoder::with_limit(16), Vec::new());
+    /// decoder.decode(b"data: more than sixteen bytes\n\ndata: few\n\n", &mut items);
+    /// assert!(matches!(&items[..], [Item::TooLarge, Item::Event(event)] if event.data == "few"));
+    /// ```
     pub fn with_limit(limit: usize) -> Self {
         Self {
             limit,
@@ -75,6 +132,18 @@ impl Decoder {
     }
 
     /// Reads the next bytes and appends to `items` what they complete.
+    ///
+    /// ```
+    /// use batchcast_redis_rest::event_stream::Decoder;
+    ///
+    /// let (mut decoder, mut items) = (Decoder::default(), Vec::new());
+    /// for bytes in [b"data: 1\n\nda".as_slice(), b"ta: 2\n\n"] {
+    ///     decoder.decode(bytes, &mut items);
+    ///     for item in items.drain(..) { // The list is the caller's, and its memory is used again.
+    ///         println!("{item:?}");
+    ///     }
+    /// }
+    /// ```
     pub fn decode(&mut self, mut bytes: &[u8], items: &mut Vec<Item>) {
         loop {
             if self.after_cr && !bytes.is_empty() {

@@ -5,6 +5,17 @@
 //! incremental decoder of `text/event-stream` ([`event_stream`]).
 //! Out of scope: sockets, runtimes, HTTP status codes, authentication, what a command means. Everything
 //! here is bytes in and values out, and compiles for `wasm32-unknown-unknown`.
+//!
+//! ```
+//! use batchcast_redis_rest::{Encoding, Reply, request};
+//!
+//! // What a client sends, what a server reads, and its answer on the way back.
+//! let body = request::command(["INCR", "visits"]);
+//! assert_eq!(request::parse_command(body.as_bytes())?, [&b"INCR"[..], b"visits"]);
+//! let answer = Reply::Int(8).to_body(Encoding::Plain);
+//! assert_eq!(Reply::from_body(answer.as_bytes(), Encoding::Plain)?.as_int(), Some(8));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod event_stream;
 mod json;

@@ -2,6 +2,14 @@
 //!
 //! The only form that is safe for binary values. Decoding is lenient: the official client does not encode
 //! channel names, so a stray `%` stays what it is and is no reason to refuse a request.
+//!
+//! ```
+//! use batchcast_redis_rest::path;
+//!
+//! // curl "$URL/set/greeting/hello?EX=60": a command without a body, typed by hand.
+//! let args = path::command("/set/greeting/hello", Some("EX=60"), b"");
+//! assert_eq!(args.join(&b' '), b"set greeting hello EX 60");
+//! ```
 
 use crate::Args;
 use percent_encoding::percent_decode;
@@ -36,11 +44,27 @@ pub fn command(path: &str, query: Option<&str>, body: &[u8]) -> Args {
 }
 
 /// The token in a query, decoded.
+///
+/// ```
+/// use batchcast_redis_rest::path;
+///
+/// // From a client that can't set a header, as a browser's `EventSource`.
+/// assert_eq!(path::token(Some("EX=60&_token=a%2Bb")), Some(b"a+b".to_vec()));
+/// assert_eq!(path::token(Some("EX=60")), None);
+/// ```
 pub fn token(query: Option<&str>) -> Option<Vec<u8>> {
     params(query).find(|(name, _)| *name == TOKEN_PARAM).map(|(_, value)| decode_param(value.unwrap_or_default()))
 }
 
 /// Whether a parameter of a query, undecoded, carries the token, however its name is written.
+///
+/// ```
+/// use batchcast_redis_rest::path;
+///
+/// // What a log may show of a query.
+/// let shown: Vec<&str> = "EX=60&%5Ftoken=secret".split('&').filter(|param| !path::is_token(param)).collect();
+/// assert_eq!(shown, ["EX=60"]);
+/// ```
 pub fn is_token(param: &str) -> bool {
     decode_param(param.split('=').next().unwrap_or_default()) == TOKEN_PARAM.as_bytes()
 }
@@ -49,6 +73,14 @@ pub fn is_token(param: &str) -> bool {
 ///
 /// Everything up to the query is **one** name, slashes included: the official client puts names into the
 /// path as they are, so the channel `a/b` arrives as `/subscribe/a/b`.
+///
+/// ```
+/// use batchcast_redis_rest::path;
+///
+/// let address = "/subscribe/team/1%20a";
+/// let channel = address.strip_prefix("/subscribe/").map(path::channel);
+/// assert_eq!(channel.as_deref(), Some(&b"team/1 a"[..]));
+/// ```
 pub fn channel(rest: &str) -> Vec<u8> {
     decode(rest)
 }

@@ -2,6 +2,16 @@
 //!
 //! Requests share connections. So a command that waits would hold up everybody's, and one that changes the
 //! connection would change everybody's. What a token may do is not decided here.
+//!
+//! ```
+//! use batchcast_redis_rest::{Encoding, Reply, refusal::refusal, request};
+//!
+//! // A server, before it passes a command on over a connection that others use too.
+//! let args = request::parse_command(br#"["BLPOP","queue","0"]"#)?;
+//! let answer = refusal(&args).map(|words| Reply::Error(words).to_body(Encoding::Plain));
+//! assert!(answer.is_some_and(|body| body.starts_with(r#"{"error":"ERR Command is not available: 'BLPOP'."#)));
+//! # Ok::<(), batchcast_redis_rest::request::RequestError>(())
+//! ```
 
 /// Commands that wait for another client or for a replica.
 const BLOCKING: &[&str] =
@@ -83,6 +93,13 @@ fn blocks_by_option(name: &str, args: &[Vec<u8>]) -> bool {
 }
 
 /// The error text for a command that the server does not have, or does not let through.
+///
+/// ```
+/// use batchcast_redis_rest::refusal::not_available;
+///
+/// // In the place of Redis' own "unknown command", which clients of Upstash do not know.
+/// assert!(not_available("FOO").starts_with("ERR Command is not available: 'FOO'."));
+/// ```
 pub fn not_available(name: &str) -> String {
     format!(
         "ERR Command is not available: '{name}'. \
@@ -91,6 +108,13 @@ pub fn not_available(name: &str) -> String {
 }
 
 /// The error text for a command that the token's rights do not cover.
+///
+/// ```
+/// use batchcast_redis_rest::refusal::no_permission;
+///
+/// // For a token that may only read. Clients look for the first word.
+/// assert!(no_permission("SET").starts_with("NOPERM ") && no_permission("SET").contains("'set'"));
+/// ```
 pub fn no_permission(name: &str) -> String {
     format!("NOPERM this user has no permissions to run the '{}' command or its subcommand", name.to_ascii_lowercase())
 }

@@ -2,6 +2,15 @@
 //!
 //! `{"result":…}` or `{"error":…}`, and a list of those for a pipeline. Replies have RESP2 shapes, so a
 //! `result` is never an object, a boolean or a float. A client that must have exact bytes asks for
+//!
+//! ```
+//! use batchcast_redis_rest::{Encoding, Reply};
+//!
+//! let stored = Reply::Bulk(vec![0xff, 0xd8, 0xff]); // How a JPEG begins: no UTF-8.
+//! let body = stored.to_body(Encoding::Base64);
+//! assert_eq!(Reply::from_body(body.as_bytes(), Encoding::Base64)?, stored);
+//! # Ok::<(), batchcast_redis_rest::reply::BodyError>(())
+//! ```
 //! [`Encoding::Base64`]; without it, bytes that are not UTF-8 arrive as U+FFFD.
 
 mod read;
@@ -17,6 +26,15 @@ pub const MAX_DEPTH: usize = 64;
 pub const MAX_EXACT_INT: i64 = (1 << 53) - 1;
 
 /// How strings stand in a body: as asked for with the request header `Upstash-Encoding`.
+///
+/// ```
+/// use batchcast_redis_rest::{Encoding, Reply};
+///
+/// let asked_for = |header: Option<&str>| if header == Some("base64") { Encoding::Base64 } else { Encoding::Plain };
+/// let reply = Reply::Bulk(b"caf\xe9".to_vec()); // Latin-1.
+/// assert_eq!(reply.to_body(asked_for(None)), "{\"result\":\"caf\u{fffd}\"}");
+/// assert_eq!(reply.to_body(asked_for(Some("base64"))), r#"{"result":"Y2Fm6Q=="}"#);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Encoding {
     /// As JSON text.
@@ -27,6 +45,16 @@ pub enum Encoding {
 }
 
 /// One reply, in RESP2's kinds.
+///
+/// ```
+/// use batchcast_redis_rest::{Encoding, Reply};
+///
+/// match Reply::from_body(br#"{"error":"NOAUTH Authentication required."}"#, Encoding::Plain)? {
+///     Reply::Error(words) => assert!(words.starts_with("NOAUTH")), // Redis answered, and said no.
+///     value => println!("{value:?}"),
+/// }
+/// # Ok::<(), batchcast_redis_rest::reply::BodyError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
     /// No value.
@@ -45,6 +73,15 @@ pub enum Reply {
 
 impl Reply {
     /// The text of a string; `None` for other kinds and for bytes that are not UTF-8.
+    ///
+    /// ```
+    /// use batchcast_redis_rest::Reply;
+    ///
+    /// // Of a value and a status alike: a body does not always tell them apart.
+    /// assert_eq!(Reply::Status("PONG".into()).as_str(), Some("PONG"));
+    /// assert_eq!(Reply::Bulk(b"PONG".to_vec()).as_str(), Some("PONG"));
+    /// assert_eq!(Reply::Nil.as_str(), None);
+    /// ```
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Self::Status(text) => Some(text),
@@ -54,6 +91,14 @@ impl Reply {
     }
 
     /// The number, also when it travelled as text.
+    ///
+    /// ```
+    /// use batchcast_redis_rest::Reply;
+    ///
+    /// // INCR answers with a number, GET with the text of the same.
+    /// assert_eq!(Reply::Int(42).as_int(), Some(42));
+    /// assert_eq!(Reply::Bulk(b"42".to_vec()).as_int(), Some(42));
+    /// ```
     pub fn as_int(&self) -> Option<i64> {
         match self {
             Self::Int(number) => Some(*number),
@@ -62,6 +107,15 @@ impl Reply {
     }
 
     /// The items of an array.
+    ///
+    /// ```
+    /// use batchcast_redis_rest::{Encoding, Reply};
+    ///
+    /// let reply = Reply::from_body(br#"{"result":["7",null]}"#, Encoding::Plain)?; // HMGET batch epoch missing
+    /// let Some([epoch, missing]) = reply.as_array() else { panic!("not what was asked for") };
+    /// assert_eq!((epoch.as_int(), missing), (Some(7), &Reply::Nil));
+    /// # Ok::<(), batchcast_redis_rest::reply::BodyError>(())
+    /// ```
     pub fn as_array(&self) -> Option<&[Reply]> {
         match self {
             Self::Array(items) => Some(items),
@@ -86,6 +140,14 @@ impl Reply {
     }
 
     /// The bytes of all strings in it: about what it takes in memory and in a body.
+    ///
+    /// ```
+    /// use batchcast_redis_rest::Reply;
+    ///
+    /// // A server that will not send more than it can hold asks before it writes the body.
+    /// let reply = Reply::Array(vec![Reply::Bulk(vec![0; 1_000]), Reply::Nil]);
+    /// assert!(reply.weight_bytes() > 1_000);
+    /// ```
     pub fn weight_bytes(&self) -> usize {
         match self {
             Self::Nil | Self::Int(_) => 8,
@@ -96,6 +158,14 @@ impl Reply {
     }
 
     /// The reply, with an error of Redis taken out.
+    ///
+    /// ```
+    /// use batchcast_redis_rest::{Encoding, Reply};
+    ///
+    /// let refused = Reply::from_body(br#"{"error":"WRONGTYPE"}"#, Encoding::Plain)?.into_result();
+    /// assert_eq!(refused, Err("WRONGTYPE".to_owned()));
+    /// # Ok::<(), batchcast_redis_rest::reply::BodyError>(())
+    /// ```
     ///
     /// # Errors
     /// Redis' own words.

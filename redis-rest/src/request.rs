@@ -1,6 +1,15 @@
 //! Request bodies: one command (`["SET","k","v"]`) or a list of them, written by a client and read by a server.
 //!
 //! A JSON body carries text. Arguments that are not UTF-8 travel in the path form ([`crate::path`]).
+//!
+//! ```
+//! use batchcast_redis_rest::request;
+//!
+//! // Whatever stands in a value, it is read as it was written: nothing is put together by hand.
+//! let body = request::command(["SET", "k", "\"quoted\"\n"]);
+//! assert_eq!(request::parse_command(body.as_bytes())?[2], b"\"quoted\"\n");
+//! # Ok::<(), request::RequestError>(())
+//! ```
 
 use crate::{Args, json};
 use serde_json::value::RawValue;
@@ -36,6 +45,15 @@ fn push_command(body: &mut String, args: impl IntoIterator<Item = impl AsRef<str
 ///
 /// Numbers keep their source text (`1e+21` stays `1e+21`), booleans become `true` and `false`.
 ///
+/// ```
+/// use batchcast_redis_rest::request::parse_command;
+///
+/// // Clients send numbers as numbers; Redis gets the very digits.
+/// assert_eq!(parse_command(br#"["EXPIRE","k",1e3]"#)?, [&b"EXPIRE"[..], b"k", b"1e3"]);
+/// assert!(parse_command(br#"["SET","k",null]"#).is_err());
+/// # Ok::<(), batchcast_redis_rest::request::RequestError>(())
+/// ```
+///
 /// # Errors
 /// [`RequestError`], in the words the client is to read.
 pub fn parse_command(body: &[u8]) -> Result<Args, RequestError> {
@@ -43,6 +61,15 @@ pub fn parse_command(body: &[u8]) -> Result<Args, RequestError> {
 }
 
 /// Reads the body of `POST /pipeline` and `POST /multi-exec`: at most `max_commands` commands.
+///
+/// ```
+/// use batchcast_redis_rest::request::parse_pipeline;
+///
+/// let body = br#"[["INCR","a"],["INCR","b"]]"#;
+/// assert_eq!(parse_pipeline(body, 1_000)?.len(), 2);
+/// assert!(parse_pipeline(body, 1).is_err()); // Refused before any of it runs.
+/// # Ok::<(), batchcast_redis_rest::request::RequestError>(())
+/// ```
 ///
 /// # Errors
 /// [`RequestError`]; one malformed command refuses the whole request, so that nothing runs halfway.
@@ -58,6 +85,14 @@ pub fn parse_pipeline(body: &[u8], max_commands: usize) -> Result<Vec<Args>, Req
 }
 
 /// Why a body is not a request. The texts are Upstash's where Upstash's are known.
+///
+/// ```
+/// use batchcast_redis_rest::request::{RequestError, parse_pipeline};
+///
+/// // Its text is the answer's; what is to be counted or told apart is matched.
+/// let error = parse_pipeline(br#"[["PING"],["PING"]]"#, 1).unwrap_err();
+/// assert!(matches!(error, RequestError::TooManyCommands { limit: 1, actual: 2 }));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {

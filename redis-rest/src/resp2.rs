@@ -1,8 +1,27 @@
 //! Replies as RESP2, the serialization Redis itself uses: the answer to `Upstash-Response-Format: resp2`.
+//!
+//! ```
+//! use batchcast_redis_rest::{Reply, resp2};
+//!
+//! // For clients that read Redis' own form and only change what carries it: exact bytes without base64.
+//! let mut body = Vec::new();
+//! resp2::push(&mut body, &Reply::Bulk(b"\xff\xd8".to_vec()));
+//! assert_eq!(body, b"$2\r\n\xff\xd8\r\n");
+//! ```
 
 use crate::Reply;
 
 /// Appends `reply` as RESP2. Several replies behind each other are the answer to a pipeline.
+///
+/// ```
+/// use batchcast_redis_rest::{Reply, resp2};
+///
+/// let mut body = Vec::new();
+/// for reply in [Reply::Status("OK".into()), Reply::Int(7)] {
+///     resp2::push(&mut body, &reply);
+/// }
+/// assert_eq!(body, b"+OK\r\n:7\r\n");
+/// ```
 pub fn push(out: &mut Vec<u8>, reply: &Reply) {
     match reply {
         Reply::Nil => out.extend_from_slice(b"$-1\r\n"),

@@ -2,6 +2,17 @@
 //!
 //! `subscribe,CHANNEL,COUNT` once, then `message,CHANNEL,PAYLOAD`; with a pattern, `psubscribe` and
 //! `pmessage,PATTERN,CHANNEL,PAYLOAD`. The payload is verbatim, never base64 and never JSON-quoted.
+//!
+//! ```
+//! use batchcast_redis_rest::{Frame, event_stream::{Decoder, Item}};
+//!
+//! // A server writes a message into the stream; a client reads it out of the bytes.
+//! let (sent, mut items) = (Frame::Message { channel: "chat", payload: "hello,\nworld" }, Vec::new());
+//! Decoder::default().decode(sent.to_event().as_bytes(), &mut items);
+//! let Some(Item::Event(event)) = items.first() else { panic!("no event") };
+//! assert_eq!(Frame::parse(&event.data)?, sent);
+//! # Ok::<(), batchcast_redis_rest::subscribe::FrameError>(())
+//! ```
 
 use std::fmt;
 
@@ -15,6 +26,17 @@ pub const RESUBSCRIBED_BYTES: &str = ": resubscribed\n\n";
 pub const KEEP_ALIVE_BYTES: &str = ": keep-alive\n\n";
 
 /// One frame. Borrows from the `data` it was read from.
+///
+/// ```
+/// use batchcast_redis_rest::Frame;
+///
+/// match Frame::parse("message,chat,hello")? {
+///     // Only from here on nothing is missed: what was published before is read elsewhere.
+///     Frame::Subscribed { .. } | Frame::PatternSubscribed { .. } => println!("listening"),
+///     Frame::Message { payload, .. } | Frame::PatternMessage { payload, .. } => assert_eq!(payload, "hello"),
+/// }
+/// # Ok::<(), batchcast_redis_rest::subscribe::FrameError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Frame<'a> {
     /// The subscription to a channel is confirmed.
@@ -52,6 +74,14 @@ pub enum Frame<'a> {
 impl<'a> Frame<'a> {
     /// Reads the `data` of an event. A comma in a payload is data; one in a channel cannot be told apart.
     ///
+    /// ```
+    /// use batchcast_redis_rest::Frame;
+    ///
+    /// assert_eq!(Frame::parse("subscribe,chat,1")?, Frame::Subscribed { channel: "chat", count: 1 });
+    /// assert_eq!(Frame::parse("message,chat,a,b")?, Frame::Message { channel: "chat", payload: "a,b" });
+    /// # Ok::<(), batchcast_redis_rest::subscribe::FrameError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`FrameError`] when it is none of the frames above.
     pub fn parse(data: &'a str) -> Result<Self, FrameError> {
@@ -79,6 +109,13 @@ impl<'a> Frame<'a> {
     ///
     /// Upstash's client takes each line that begins exactly `data: ` for a frame of its own. So only the first begins
     /// so: a payload can't pass off its second line as a message of another channel.
+    ///
+    /// ```
+    /// use batchcast_redis_rest::Frame;
+    ///
+    /// let frame = Frame::Message { channel: "chat", payload: "one\ntwo" };
+    /// assert_eq!(frame.to_event(), "data: message,chat,one\ndata:two\n\n");
+    /// ```
     pub fn to_event(&self) -> String {
         let text = self.to_string();
         let mut event = String::with_capacity(text.len() + 16);
@@ -110,6 +147,15 @@ impl fmt::Display for Frame<'_> {
 }
 
 /// Why the `data` of an event is not a frame.
+///
+/// ```
+/// use batchcast_redis_rest::{Frame, subscribe::FrameError};
+///
+/// match Frame::parse("ssubscribe,chat,1") {
+///     Err(FrameError::UnknownKind) => {} // A newer server: what it says besides may be let pass.
+///     other => panic!("{other:?}"),
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameError {

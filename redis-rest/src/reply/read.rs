@@ -6,12 +6,27 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 use std::fmt;
 
 /// The body is not what the protocol says, for instance a proxy's error page.
+///
+/// ```
+/// use batchcast_redis_rest::{Encoding, Reply};
+///
+/// let error = Reply::from_body(b"<html>502 Bad Gateway", Encoding::Plain).unwrap_err();
+/// assert!(error.to_string().starts_with("not a body of the Redis REST protocol")); // So the address may be wrong.
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error("not a body of the Redis REST protocol: {0}")]
 pub struct BodyError(#[from] serde_json::Error);
 
 impl Reply {
     /// Reads the body for one reply. Without base64 every string is a [`Reply::Bulk`].
+    ///
+    /// ```
+    /// use batchcast_redis_rest::{Encoding, Reply};
+    ///
+    /// assert_eq!(Reply::from_body(br#"{"result":"dmFsdWU="}"#, Encoding::Base64)?, Reply::Bulk(b"value".to_vec()));
+    /// assert_eq!(Reply::from_body(br#"{"error":"ERR no"}"#, Encoding::Base64)?, Reply::Error("ERR no".into()));
+    /// # Ok::<(), batchcast_redis_rest::reply::BodyError>(())
+    /// ```
     ///
     /// # Errors
     /// [`BodyError`] names what is wrong and where. An error of Redis is a [`Reply::Error`], not this.
@@ -21,6 +36,16 @@ impl Reply {
 }
 
 /// Reads the body for the replies of a pipeline or a transaction, in order.
+///
+/// ```
+/// use batchcast_redis_rest::{Encoding, Reply, reply};
+///
+/// // One that failed does not stop the others: each is asked for itself.
+/// let body = br#"[{"result":1},{"error":"WRONGTYPE"}]"#;
+/// let replies = reply::pipeline_replies(body, Encoding::Plain)?;
+/// assert_eq!(replies, [Reply::Int(1), Reply::Error("WRONGTYPE".into())]);
+/// # Ok::<(), batchcast_redis_rest::reply::BodyError>(())
+/// ```
 ///
 /// # Errors
 /// [`BodyError`], also when the server refused the whole request: then read it with [`Reply::from_body`].

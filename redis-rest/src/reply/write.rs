@@ -9,6 +9,13 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 
 impl Reply {
     /// The body for one reply: `{"result":…}` or `{"error":…}`.
+    ///
+    /// ```
+    /// use batchcast_redis_rest::{Encoding, Reply};
+    ///
+    /// assert_eq!(Reply::Int(3).to_body(Encoding::Plain), r#"{"result":3}"#);
+    /// assert_eq!(Reply::Error("ERR no".into()).to_body(Encoding::Plain), r#"{"error":"ERR no"}"#);
+    /// ```
     pub fn to_body(&self, encoding: Encoding) -> String {
         let mut body = String::new();
         push_body(&mut body, self, encoding);
@@ -17,6 +24,13 @@ impl Reply {
 }
 
 /// The body for the replies of a pipeline or a transaction, in order.
+///
+/// ```
+/// use batchcast_redis_rest::{Encoding, Reply, reply};
+///
+/// let replies = [Reply::Status("OK".into()), Reply::Error("WRONGTYPE".into())];
+/// assert_eq!(reply::pipeline_body(&replies, Encoding::Plain), r#"[{"result":"OK"},{"error":"WRONGTYPE"}]"#);
+/// ```
 pub fn pipeline_body(replies: &[Reply], encoding: Encoding) -> String {
     let mut body = String::new();
     json::push_array(&mut body, replies, |body, reply| push_body(body, reply, encoding));
