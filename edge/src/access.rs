@@ -68,11 +68,9 @@ impl Caller {
                 "A ticket is made of a token: send Authorization: Bearer TOKEN.",
             ));
         };
-        let token = Claims {
-            issuer: expected.issuer.clone(),
-            audience: expected.audience.iter().cloned().collect(),
-            ..Claims::new(grant.clone(), *until)
-        };
+        let mut token = Claims::new(grant.clone(), *until);
+        token.issuer.clone_from(&expected.issuer);
+        token.audience.extend(expected.audience.clone());
         Ok(token.ticket(batch, now))
     }
 

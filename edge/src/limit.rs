@@ -118,7 +118,7 @@ impl Period {
 
 #[cfg(test)]
 mod tests {
-    use wire::token::Grant;
+    use wire::token::{Batches, Grant};
 
     use super::*;
 
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn a_user_is_counted_as_such_and_others_by_address() {
         let holder = |subject: Option<&str>| {
-            let grant = Grant { subject: subject.map(str::to_owned), ..Grant::user("") };
+            let grant = Grant::new(subject.map(str::to_owned), Batches::none());
             Caller::Holder { grant, until: 1 }
         };
         assert_eq!(Key::of(Some(&holder(Some("anna"))), Some("1.2.3.4")), Some(user("anna")));

@@ -1,7 +1,5 @@
 //! The photo worker, asked when Redis does not know a batch or does not answer.
 
-use std::sync::Arc;
-
 use wire::{BatchId, BatchState, Stored, limits::MAX_REPLY_BYTES, state::is_of_another_form};
 
 use crate::{request, settings::Settings};
@@ -45,7 +43,8 @@ impl Origin {
             return Err("the origin answered with another batch".to_owned());
         }
         let owner = answer.headers.get(OWNER_HEADER).ok().flatten().map(|owner| plain(&owner)).transpose()?;
-        let unreadable = usize::from(is_of_another_form(&answer.body));
-        Ok(Some(Stored { state: Arc::new(state), owner, unreadable }))
+        let mut stored = Stored::new(state, owner);
+        stored.unreadable = usize::from(is_of_another_form(&answer.body));
+        Ok(Some(stored))
     }
 }

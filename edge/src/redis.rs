@@ -171,7 +171,7 @@ impl Redis {
 
     /// Stores what the origin said, only where nothing is stored.
     pub(crate) async fn fill(&self, stored: &Stored) -> Result<(), RedisError> {
-        let settings = script::Settings { prefix: &self.prefix, ttl_secs: self.ttl_secs };
+        let settings = script::Settings::new(&self.prefix, self.ttl_secs);
         let whole = Changes::full(&stored.state, stored.owner.clone());
         let call = script::fill(settings, &whole).map_err(|error| RedisError::Protocol(error.to_string()))?;
         let mut args = vec!["EVAL", script::UPDATE_LUA, "1", &call.key];

@@ -113,7 +113,7 @@ impl Settings {
             origin_token: text("ORIGIN_TOKEN"),
             secrets: secrets(&text, trust_user_header)?,
             key_set_url: base_url(&text, "AUTH_JWKS_URL")?,
-            expected: Expected { issuer: text("AUTH_ISSUER"), audience: text("AUTH_AUDIENCE") },
+            expected: Expected::new(text("AUTH_ISSUER"), text("AUTH_AUDIENCE")),
             cookie: cookie(text("AUTH_COOKIE"))?,
             address_header: text("ADDRESS_HEADER")
                 .unwrap_or_else(|| "cf-connecting-ip".to_owned())

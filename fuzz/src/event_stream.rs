@@ -44,6 +44,7 @@ fn is_within(item: &Item, limit: usize) {
         Item::Event(event) => event.event.len().max(event.data.len()),
         Item::Comment(text) => text.len(),
         Item::Retry(_) | Item::TooLarge => 0,
+        other => panic!("what is its bound? {other:?}"),
     };
     // A byte that is not UTF-8 is replaced by a character of three. `message` stands where the stream names no type.
     assert!(bytes <= (3 * limit).max("message".len()), "{bytes} bytes");

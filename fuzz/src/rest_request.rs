@@ -79,7 +79,7 @@ fn frame(text: &str) {
     let mut items = Vec::new();
     Decoder::default().decode(event.as_bytes(), &mut items);
     let data = frame.to_string().replace("\r\n", "\n").replace('\r', "\n");
-    assert_eq!(items, [Item::Event(Event { id: String::new(), event: "message".into(), data })]);
+    assert_eq!(items, [Item::Event(Event::new("", "message", data))]);
     // Upstash's client takes each line that begins so for a frame, and no frame begins with a space.
     let mut others = event.split(['\r', '\n']).skip(1).filter_map(|line| line.strip_prefix("data: "));
     assert!(others.all(|line| line.starts_with(' ')), "{event:?}");

@@ -35,7 +35,7 @@ fn is_stored(state: &BatchState, owner: Option<String>) {
     // An empty owner in a script's arguments means none.
     let owner = owner.filter(|owner| !owner.is_empty());
     let too_long = owner.as_ref().is_some_and(|owner| owner.len() > MAX_OWNER_BYTES);
-    let fill = script::fill(Settings { prefix: "", ttl_secs: 60 }, &Changes::full(state, owner.clone()));
+    let fill = script::fill(Settings::new("", 60), &Changes::full(state, owner.clone()));
     let Ok(call) = fill else { return assert!(too_long && matches!(fill, Err(StateError::Owner(_)))) };
     let (fixed, photos) = call.args.split_at(ARGS_BEFORE_PHOTOS);
     let [.., head, stored_owner] = fixed else { panic!("too few arguments") };
@@ -43,7 +43,7 @@ fn is_stored(state: &BatchState, owner: Option<String>) {
     fields.extend(owner.is_some().then_some(("owner", stored_owner.as_str())));
     fields.extend(photos.as_chunks::<2>().0.iter().map(|[name, value]| (name.as_str(), value.as_str())));
     let read = BatchState::from_hash(&state.head().batch_id, fields).expect("what we store we read");
-    assert_eq!(read, Some(Stored { state: state.clone().into(), owner, unreadable: 0 }));
+    assert_eq!(read, Some(Stored::new(state.clone(), owner)));
 }
 
 fn is_shown(state: &BatchState) {

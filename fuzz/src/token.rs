@@ -34,7 +34,7 @@ fn compact_form(text: &str) {
                 assert!(claims.audience.is_empty(), "it is for somebody else");
                 admitted(&claims, kind, now);
             }
-            let strict = Expected { issuer: Some("us".into()), audience: Some("here".into()) };
+            let strict = Expected::new("us".to_owned(), "here".to_owned());
             if let Ok(claims) = admit(true, &strict) {
                 assert_eq!(claims.issuer, strict.issuer);
                 assert!(claims.audience.contains(&"here".into()));

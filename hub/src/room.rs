@@ -125,7 +125,7 @@ impl Room {
     /// The replica and the batch's owner, however old; `None`: the batch is gone.
     pub fn stored(&self) -> Option<Stored> {
         let state = Arc::clone(self.replica.state()?);
-        Some(Stored { state, owner: self.owner.clone(), unreadable: 0 })
+        Some(Stored::new(state, self.owner.clone()))
     }
 
     /// Whether the replica shows the batch's end.

@@ -266,7 +266,7 @@ mod tests {
     }
 
     fn anna() -> Grant {
-        Grant { subject: Some("anna".into()), batches: Batches::These(vec![id("shown")]), only: None }
+        Grant::new("anna".to_owned(), Batches::These(vec![id("shown")]))
     }
 
     fn token(grant: Grant) -> String {
@@ -351,7 +351,7 @@ mod tests {
         assert!(caller.may_see(&id("b"), Some("anna")) && caller.may_change(&id("b"), Some("anna")));
         assert!(!caller.may_see(&id("b"), None) && !caller.may_change(&id("b"), Some("bert")));
         assert_eq!(caller.owner().unwrap(), Some("anna"));
-        let nobody = Caller::Bearer(Grant { subject: None, ..anna() });
+        let nobody = Caller::Bearer(Grant::new(None, anna().batches));
         assert!(matches!(nobody.owner(), Err(AppError::NoUser)));
         assert!(caller.may_upload() && !nobody.may_upload());
     }

@@ -86,7 +86,7 @@ impl Config {
             origin_token: value(&lookup, "ORIGIN_TOKEN"),
             auth_secret: value(&lookup, "AUTH_SECRET").map(|text| secrets(&text, trust_user_header)).transpose()?,
             auth_jwks_url: value(&lookup, "AUTH_JWKS_URL").map(|url| jwks_url(&url)).transpose()?,
-            expected: Expected { issuer: value(&lookup, "AUTH_ISSUER"), audience: value(&lookup, "AUTH_AUDIENCE") },
+            expected: Expected::new(value(&lookup, "AUTH_ISSUER"), value(&lookup, "AUTH_AUDIENCE")),
             auth_cookie: cookie(text("AUTH_COOKIE", "__Host-batchcast"))?,
             trust_user_header,
             key_prefix: text("KEY_PREFIX", ""),

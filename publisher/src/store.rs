@@ -80,7 +80,7 @@ impl Store {
     }
 
     fn settings(&self, ttl_secs: u64) -> Settings<'_> {
-        Settings { prefix: &self.prefix, ttl_secs }
+        Settings::new(&self.prefix, ttl_secs)
     }
 
     /// Counts. Safe to repeat.

@@ -44,6 +44,6 @@ impl<'a> Traced<'a> {
     }
 
     fn cause(self) -> Cause {
-        Cause { at: now_ms(), trace: self.trace }
+        Cause::new(now_ms(), self.trace)
     }
 }

@@ -39,6 +39,7 @@ pub const MAX_EVENT_BYTES: usize = 1024 * 1024;
 /// }
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Item {
     /// An event with data.
     Event(Event),
@@ -63,6 +64,7 @@ pub enum Item {
 /// # assert_eq!(resume_with.1, "7-3");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Event {
     /// The last id the stream gave, which may stem from an earlier event; empty without any.
     pub id: String,
@@ -70,6 +72,20 @@ pub struct Event {
     pub event: String,
     /// The data, its lines joined by LF.
     pub data: String,
+}
+
+impl Event {
+    /// An event of these parts: what a test of a reader begins with.
+    ///
+    /// ```
+    /// use batchcast_redis_rest::event_stream::Event;
+    ///
+    /// let is_mine = |event: &Event| event.event == "progress" && !event.id.is_empty();
+    /// assert!(is_mine(&Event::new("7-3", "progress", "{}")));
+    /// ```
+    pub fn new(id: impl Into<String>, event: impl Into<String>, data: impl Into<String>) -> Self {
+        Self { id: id.into(), event: event.into(), data: data.into() }
+    }
 }
 
 /// The state between two cuts of a stream.

@@ -25,7 +25,8 @@ pub const MAX_DEPTH: usize = 64;
 /// The largest whole number that every JSON reader keeps exactly (2^53 − 1). Beyond it a number is sent as text.
 pub const MAX_EXACT_INT: i64 = (1 << 53) - 1;
 
-/// How strings stand in a body: as asked for with the request header `Upstash-Encoding`.
+/// How strings stand in a body: as asked for with the request header `Upstash-Encoding`. The protocol knows these two,
+/// so that both may be matched.
 ///
 /// ```
 /// use batchcast_redis_rest::{Encoding, Reply};
@@ -44,7 +45,7 @@ pub enum Encoding {
     Base64,
 }
 
-/// One reply, in RESP2's kinds.
+/// One reply, in RESP2's kinds. There will be no other in RESP2, so that all may be matched.
 ///
 /// ```
 /// use batchcast_redis_rest::{Encoding, Reply};

@@ -25,7 +25,7 @@ pub const RESUBSCRIBED_BYTES: &str = ": resubscribed\n\n";
 /// A keep-alive comment as the bytes of a stream.
 pub const KEEP_ALIVE_BYTES: &str = ": keep-alive\n\n";
 
-/// One frame. Borrows from the `data` it was read from.
+/// One frame. Borrows from the `data` it was read from. One more would be another protocol, so that all may be matched.
 ///
 /// ```
 /// use batchcast_redis_rest::Frame;

@@ -170,7 +170,7 @@ pub fn lasting(time: Duration, grant: Grant) -> Claims {
 }
 
 fn everything() -> Claims {
-    lasting(24 * HOUR, Grant { batches: Batches::All, ..Grant::user("developer") })
+    lasting(24 * HOUR, Grant::new("developer".to_owned(), Batches::All))
 }
 
 impl Drop for Stack {

@@ -176,6 +176,7 @@ impl Viewer {
                         .with_context(|| format!("the data of {:?} is not JSON: {}", event.event, event.data))?;
                     self.events.push_back(Seen { id: event.id, event: event.event, data, received });
                 }
+                other => bail!("something else in the stream: {other:?}"),
             }
         }
         Ok(())

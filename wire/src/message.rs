@@ -21,7 +21,8 @@ use crate::{
     state::{BatchStatus, Counts, FORMAT_VERSION, to_json},
 };
 
-/// A message as received.
+/// A message as received. One more would be another format (to this one it is [`Message::Unknown`]), so that all may be
+/// matched.
 ///
 /// ```
 /// use batchcast_wire::{Message, message};
@@ -60,6 +61,7 @@ pub enum Message {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Announcement {
     /// The version that the photos are relative to; 0 when they are all of them.
     pub from: u64,
@@ -83,6 +85,7 @@ pub struct Announcement {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Cause {
     /// Milliseconds since the Unix epoch; 0: not known.
     pub at: u64,

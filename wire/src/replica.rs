@@ -52,7 +52,7 @@ struct Reading {
     invalidated: bool,
 }
 
-/// What a message did.
+/// What a message did. All may be matched: what a replica's owner does about each is a part of the receiving rules.
 ///
 /// ```
 #[doc = include_str!("examples/replica.txt")]
@@ -91,6 +91,7 @@ pub enum Received {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Finished {
     /// The copy is not what it was before the read.
     pub changed: bool,

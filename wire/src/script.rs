@@ -31,6 +31,7 @@ pub const UPDATE_LUA: &str = include_str!("update.lua");
 /// # Ok::<(), batchcast_wire::IdError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Call {
     /// The one key touched.
     pub key: String,
@@ -46,7 +47,7 @@ enum Mode {
     Fill,
 }
 
-/// What the script did.
+/// What the script did. One more would be another script, so that all may be matched.
 ///
 /// ```
 /// use batchcast_wire::script::Reply;
@@ -111,6 +112,7 @@ impl Reply {
 /// # Ok::<(), batchcast_wire::IdError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Settings<'a> {
     /// What stands before each name (`KEY_PREFIX`).
     pub prefix: &'a str,

@@ -33,6 +33,7 @@ const IDLE: &str = "~idle";
 /// # Ok::<(), batchcast_wire::PositionError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Seen {
     /// What was shown.
     pub position: Position,

@@ -551,6 +551,7 @@ pub struct BatchState {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Stored {
     /// The state; shared, because many readers are answered from one read.
     pub state: Arc<BatchState>,
@@ -559,6 +560,21 @@ pub struct Stored {
     /// What was not understood: photos left out (too large, another form), and a head of another form, read as far as
     /// it goes.
     pub unreadable: usize,
+}
+
+impl Stored {
+    /// A batch from elsewhere (an origin, say), all of which was understood.
+    ///
+    /// ```
+    #[doc = include_str!("examples/batch.txt")]
+    /// let answered = BatchState::new(head, [photo("beach", 42)])?;
+    /// let stored = Stored::new(answered, "anna".to_owned());
+    /// assert_eq!((stored.owner.as_deref(), stored.unreadable), (Some("anna"), 0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn new(state: impl Into<Arc<BatchState>>, owner: impl Into<Option<String>>) -> Self {
+        Self { state: state.into(), owner: owner.into(), unreadable: 0 }
+    }
 }
 
 /// What changed in a batch since a position.
@@ -571,6 +587,7 @@ pub struct Stored {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Delta<'a> {
     /// Whether `photos` is all of them.
     pub full: bool,

@@ -42,7 +42,8 @@ pub const CLOCK_SKEW: u64 = 60_000;
 /// How long a ticket opens streams, in milliseconds.
 pub const TICKET_LIFE: u64 = 5 * 60 * 1000;
 
-/// How a token is signed (RFC 7518, section 3.1). Nothing else is taken, least of all `none`.
+/// How a token is signed (RFC 7518, section 3.1). Nothing else is taken, least of all `none`. All may be matched: each
+/// has a kind of key of its own, and none may be checked by what is left over.
 ///
 /// ```
 /// # use batchcast_wire::token::{Claims, Grant, Unverified, compact};
@@ -63,7 +64,7 @@ pub enum Algorithm {
     Es256,
 }
 
-/// What a token is for (its header's `typ`; RFC 8725, section 3.11).
+/// What a token is for (its header's `typ`; RFC 8725, section 3.11). All may be matched: what one opens, no other does.
 ///
 /// ```
 /// # use batchcast_wire::token::{Claims, Grant, Unverified, compact};
@@ -99,6 +100,7 @@ const TICKET_TYPE: &str = "ticket+jwt";
 /// assert!(claims.to_be_signed().contains('.'));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Claims {
     /// Who is asking, and which batches they may see.
     pub grant: Grant,
@@ -126,6 +128,7 @@ pub struct Claims {
 /// # Ok::<(), batchcast_wire::token::TokenError>(())
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Expected {
     /// The `iss` that a token must have; `None`: any, or none.
     pub issuer: Option<String>,
@@ -159,6 +162,7 @@ impl Expected {
 /// assert!(!error.to_string().contains("secret")); // It may be answered, and logged.
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum TokenError {
     /// More than [`MAX_TOKEN_BYTES`].
     #[error("it has more than {MAX_TOKEN_BYTES} bytes")]

@@ -43,6 +43,7 @@ pub struct TraceParent([u8; BYTES]);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a traceparent: it is 00-TRACEID-PARENTID-FLAGS, of 32, 16 and 2 lower-case hex digits, no id all zeros")]
+#[non_exhaustive]
 pub struct TraceParentError;
 
 impl TraceParent {

@@ -104,8 +104,9 @@ impl Listener {
                 // Not what was subscribed to.
                 Ok(_) | Err(_) => self.feed(NOT_UNDERSTOOD),
             },
-            Item::TooLarge => self.feed(NOT_UNDERSTOOD),
             Item::Comment(_) | Item::Retry(_) => {}
+            // Too large, or what a later decoder may say: something was missed.
+            _ => self.feed(NOT_UNDERSTOOD),
         }
     }
 }

@@ -43,7 +43,7 @@ fn stored_as(version: u64, status: BatchStatus) -> Stored {
 
 fn stored_at(epoch: u64, version: u64, status: BatchStatus) -> Stored {
     let state = BatchState::new(head(epoch, version, status), photos(0, version)).unwrap();
-    Stored { state: Arc::new(state), owner: None, unreadable: 0 }
+    Stored::new(state, None)
 }
 
 /// The batch after it was re-opened.
@@ -133,7 +133,7 @@ fn an_update_of_one_photo_sends_that_photo() {
 fn traced(from: u64, to: u64, trace: TraceParent) -> Vec<u8> {
     let mut changes = Changes::full(&stored(to).state, None);
     changes.since = Position::new(EPOCH, from).ok();
-    message::changes(&changes, Cause { at: 1_500, trace: Some(trace) }).into_bytes()
+    message::changes(&changes, Cause::new(1_500, trace)).into_bytes()
 }
 
 fn told(out: &[Output]) -> Vec<&Output> {

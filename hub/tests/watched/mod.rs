@@ -1,7 +1,5 @@
 //! A room that is watched, for what measures rooms.
 
-use std::sync::Arc;
-
 use batchcast_hub::{Config, Input, Room, ViewerId, Visitor};
 use wire::{BatchState, BatchStatus, Changes, Counts, Head, Photo, PhotoId, PhotoStatus, Position, Stored, message};
 
@@ -33,7 +31,7 @@ pub(crate) fn news(version: u64) -> Vec<u8> {
 /// What Redis holds at version 1.
 pub(crate) fn stored() -> Stored {
     let state = BatchState::new(head(1), (0..PHOTOS).map(|number| photo(number, 1))).unwrap();
-    Stored { state: Arc::new(state), owner: None, unreadable: 0 }
+    Stored::new(state, None)
 }
 
 /// A viewer comes, with nothing seen.

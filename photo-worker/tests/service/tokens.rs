@@ -34,7 +34,7 @@ pub(crate) fn token(grant: Grant) -> String {
 
 /// Of no user, for these batches.
 pub(crate) fn shown(batches: Batches) -> Grant {
-    Grant { subject: None, batches, only: None }
+    Grant::new(None, batches)
 }
 
 pub(crate) fn to_be_signed(header: &Value, claims: &Value) -> String {

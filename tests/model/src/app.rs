@@ -130,7 +130,7 @@ impl App {
 
     /// What the origin answers.
     pub(crate) fn stored(&self, id: &BatchId) -> Stored {
-        Stored { state: self.state(id), owner: None, unreadable: 0 }
+        Stored::new(self.state(id), None)
     }
 
     fn batch(&self, id: &BatchId) -> &Batch {

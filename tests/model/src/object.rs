@@ -20,7 +20,7 @@ const ALARM_AFTER: Millis = 50;
 /// The least pause between two reads of the hash, and two questions to the origin, by one room.
 const READ_PAUSE: Millis = 50;
 const ASK_PAUSE: Millis = 5_000;
-const SETTINGS: Settings<'_> = Settings { prefix: "", ttl_secs: 86_400 };
+const SETTINGS: Settings<'_> = Settings::new("", 86_400);
 
 #[derive(Default)]
 pub(crate) struct Object {

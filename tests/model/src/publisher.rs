@@ -23,7 +23,7 @@ const ANSWER_WITHIN: Millis = 5_000;
 /// as long as `schedule::RECENT`, what was sent last would not be verified.
 const SILENCE_NOTICED: Millis = 30_000;
 
-const SETTINGS: Settings<'_> = Settings { prefix: "", ttl_secs: 86_400 };
+const SETTINGS: Settings<'_> = Settings::new("", 86_400);
 
 thread_local! {
     /// Where the schedule takes the random shares of its pauses from; set by each world.

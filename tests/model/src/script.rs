@@ -18,7 +18,7 @@ use wire::{
 
 use crate::redis::{Redis, Value};
 
-const SETTINGS: Settings<'_> = Settings { prefix: "", ttl_secs: 60 };
+const SETTINGS: Settings<'_> = Settings::new("", 60);
 /// Each is some ten commands on a server of its own.
 const CASES: u32 = 300;
 

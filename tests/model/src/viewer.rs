@@ -230,7 +230,7 @@ impl World {
                 }
                 Item::Retry(retry) => self.viewers[index].retry = u64::try_from(retry.as_millis()).unwrap(),
                 Item::Comment(_) => {}
-                Item::TooLarge => panic!("an event too large"),
+                other => panic!("not what a room writes: {other:?}"),
             }
         }
     }

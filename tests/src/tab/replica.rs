@@ -213,7 +213,7 @@ mod tests {
 
     fn event(name: &str, data: &Value) -> Event {
         let id = data["position"].as_str().unwrap_or_default().to_owned();
-        Event { id, event: name.to_owned(), data: data.to_string() }
+        Event::new(id, name, data.to_string())
     }
 
     /// A replica of two photos at 7-2, of which the first is done.
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_a_violation_and_no_panic() {
-        let garbage = Event { id: String::new(), event: "progress".into(), data: "{".into() };
+        let garbage = Event::new("", "progress", "{");
         assert!(begun().take(&garbage)[0].contains("cannot be read"));
         let mut elsewhere = event("progress", &data("7-3", "PROCESSING", (1, 1), &[]));
         elsewhere.id = "7-2".into();

@@ -165,6 +165,7 @@ impl Run {
                     Item::Comment(_) => history.comments += 1,
                     Item::Retry(pause) => history.retry = pause,
                     Item::TooLarge => history.violate(format!("an event of more than {MAX_EVENT_BYTES} bytes")),
+                    other => history.violate(format!("something else in the stream: {other:?}")),
                 }
             }
         });

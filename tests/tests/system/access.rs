@@ -40,7 +40,7 @@ fn ask(stack: &Stack, method: Method, batch: &str, path: &str) -> RequestBuilder
 /// The claims of a user's token for these batches, good for so long.
 fn claims(user: &str, batches: &[&str], time: Duration) -> Result<Claims> {
     let batches = batches.iter().map(|id| id.parse()).collect::<Result<_, _>>()?;
-    Ok(lasting(time, Grant { batches: Batches::These(batches), ..Grant::user(user) }))
+    Ok(lasting(time, Grant::new(user.to_owned(), Batches::These(batches))))
 }
 
 /// The words of an answer that must be a problem of this status and type.

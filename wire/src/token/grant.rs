@@ -16,6 +16,7 @@ use crate::BatchId;
 /// # Ok::<(), batchcast_wire::IdError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Grant {
     /// `sub`: the user. They see the batches that they own.
     pub subject: Option<String>,
@@ -25,7 +26,7 @@ pub struct Grant {
     pub only: Option<BatchId>,
 }
 
-/// The claim `batches`.
+/// The claim `batches`. Another form of it would be another claim, so that all may be matched.
 ///
 /// ```
 /// use batchcast_wire::token::{Batches, Grant};

@@ -21,7 +21,7 @@ pub struct KeySet {
     keys: Vec<Key>,
 }
 
-/// A public key on P-256 (RFC 7518, section 6.2.1).
+/// A public key on P-256 (RFC 7518, section 6.2.1), which is a point and a name, so that it may be made of its parts.
 ///
 /// ```
 /// # let json = br#"{"keys":[{"kty":"RSA","n":"AQAB","e":"AQAB"},
@@ -53,6 +53,7 @@ pub struct Key {
 /// assert_eq!(KeySet::parse(b"<html>"), Err(KeySetError::Malformed));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum KeySetError {
     /// More than [`MAX_KEY_SET_BYTES`].
     #[error("the key set has more than {MAX_KEY_SET_BYTES} bytes")]

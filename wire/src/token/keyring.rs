@@ -34,7 +34,7 @@ pub struct Keyring {
     asking: bool,
 }
 
-/// What to do with a token.
+/// What to do with a token. All may be matched: each asks for something else.
 ///
 /// ```
 /// use batchcast_wire::token::{Keyring, Lookup};

@@ -66,7 +66,7 @@ pub(crate) fn token(order: &Order) -> Result<String, OrderError> {
     let now = now_ms() / 1_000;
     let token = mint(&secrets, &order.claims(now));
     // As whoever gets it will check it: better no token than one that is refused later.
-    let expected = Expected { issuer: order.issuer.clone(), audience: order.audience.first().cloned() };
+    let expected = Expected::new(order.issuer.clone(), order.audience.first().cloned());
     verify(&token, Some(&secrets), &KeySet::default(), &expected, now * 1_000).map_err(OrderError::Refused)?;
     Ok(token)
 }
@@ -76,13 +76,11 @@ impl Order {
     fn claims(&self, now: u64) -> Claims {
         let Granted { user, batch, all } = &self.grant;
         let batches = if *all { Batches::All } else { Batches::These(batch.clone()) };
-        Claims {
-            grant: Grant { subject: user.clone(), batches, only: None },
-            expires: (now + self.expires_in.secs()) * 1_000,
-            until: None,
-            issuer: self.issuer.clone(),
-            audience: self.audience.clone(),
-        }
+        let grant = Grant::new(user.clone(), batches);
+        let mut claims = Claims::new(grant, (now + self.expires_in.secs()) * 1_000);
+        claims.issuer.clone_from(&self.issuer);
+        claims.audience.clone_from(&self.audience);
+        claims
     }
 }
 

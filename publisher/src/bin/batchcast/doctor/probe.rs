@@ -85,7 +85,7 @@ impl Token {
         const CHECK: &str = "token";
         let made = Self { subject: None, given: None, expires: now_ms() + TOKEN_LIFE };
         let Some(text) = &settings.token else { return (made, None) };
-        let expected = Expected { issuer: settings.issuer.clone(), audience: settings.audience.clone() };
+        let expected = Expected::new(settings.issuer.clone(), settings.audience.clone());
         let claims = Unverified::parse(text).and_then(|token| token.admit(true, Kind::Access, &expected, now_ms()));
         match claims {
             Ok(claims) => {
@@ -301,7 +301,7 @@ impl Probe<'_> {
             return self.token.given.clone();
         }
         let batches = Batches::These(vec![self.batch.clone(), self.stranger.clone()]);
-        let mut claims = Claims::new(Grant { subject: None, batches, only: None }, self.token.expires);
+        let mut claims = Claims::new(Grant::new(None, batches), self.token.expires);
         claims.issuer.clone_from(&self.settings.issuer);
         claims.audience.extend(self.settings.audience.clone());
         Some(mint(self.settings.secrets.as_ref()?, &claims))

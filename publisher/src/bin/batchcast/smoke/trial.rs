@@ -197,6 +197,7 @@ impl Trial {
                             return Ok(());
                         }
                     }
+                    other => return Err(Stop::Wrong(format!("something else stood in the stream: {other:?}"))),
                 }
             }
             report.reconnections += 1;
@@ -295,8 +296,7 @@ mod tests {
 
     #[test]
     fn an_event_tells_its_latency_where_it_is_live() {
-        let event =
-            |name: &str, data: &str| event_stream::Event { id: "7-2".into(), event: name.into(), data: data.into() };
+        let event = |name: &str, data: &str| event_stream::Event::new("7-2", name, data);
         let live = r#"{"v":1,"batchId":"b","position":"7-2","status":"PROCESSING","progress":33,"at":1000}"#;
         let live = seen(event("progress", live), Duration::from_millis(40), 1_005);
         assert_eq!((live.latency_ms, live.progress, live.after_ms), (Some(5), Some(33), 40));

@@ -75,7 +75,7 @@ impl Worker {
 
     async fn publish(&self, stack: &Stack, form: Form, since: Option<Position>, photos: Vec<Photo>) -> Result<()> {
         let changes = Changes::new(since, self.head()?, photos);
-        let mut call = script::update(Settings { prefix: "", ttl_secs: 3_600 }, &changes, 0)?;
+        let mut call = script::update(Settings::new("", 3_600), &changes, 0)?;
         // The message, and the head.
         for json in &mut call.args[7..9] {
             *json = form.of(json);
