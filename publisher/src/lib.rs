@@ -32,6 +32,10 @@
 //! # }
 //! ```
 //!
+//! # Rows in Postgres or SQLite
+//! With the feature `postgres` or `sqlite` there is `SqlSource`, a [`ProgressSource`] from rows: in a default schema, which
+//! it also moves on, or in the application's own tables by its own queries.
+//!
 //! # Without a database
 //! [`Publisher::tracker`] declares a batch that a script in Redis counts, once a photo, whoever reports it and however
 //! often; [`Tracker`] says what that promises and what it does not.
@@ -101,6 +105,8 @@ mod publisher;
 mod redis_settings;
 mod sink;
 mod source;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod sql;
 mod store;
 mod task;
 #[cfg(feature = "_post")]
@@ -128,6 +134,8 @@ pub use sink::{SecretError, Webhook, WebhookBuilder, WebhookSecrets};
 #[cfg(feature = "slack")]
 pub use sink::{Slack, SlackBuilder};
 pub use source::{ProgressSource, SourceError};
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub use sql::{DEFAULT_CONNECTIONS, DEFAULT_STATEMENT_TIMEOUT, Queries, SqlError, SqlSource, SqlSourceBuilder};
 pub use traced::Traced;
 pub use track::{DEFAULT_PATIENCE, Outcome, TrackError, Tracked, TrackedPhoto, Tracker, TrackerBuilder};
 pub use wire::{

@@ -51,7 +51,7 @@ pub(crate) struct Link {
 }
 
 enum Way {
-    Server(Server),
+    Server(Box<Server>),
     #[cfg(feature = "cluster")]
     Cluster(Arc<cluster::Cluster>),
 }
@@ -72,10 +72,10 @@ impl Link {
         let address: Address = settings.url.parse().map_err(|error| wrong_address(&error))?;
         let settings = client_settings(settings);
         let way = match address {
-            Address::Server(info) => Server::fixed(&info, &settings, timeouts, &loss).map(Way::Server),
+            Address::Server(info) => Server::fixed(&info, &settings, timeouts, &loss).map(Box::new).map(Way::Server),
             #[cfg(feature = "sentinel")]
             Address::Sentinel { nodes, master } => {
-                Server::behind_sentinels(&nodes, &master, settings, timeouts, &loss).map(Way::Server)
+                Server::behind_sentinels(&nodes, &master, settings, timeouts, &loss).map(Box::new).map(Way::Server)
             }
             #[cfg(feature = "cluster")]
             Address::Cluster(nodes) => {

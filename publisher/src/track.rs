@@ -234,7 +234,7 @@ impl TrackedPhoto<'_> {
 
     async fn report(&self, mut photo: Photo) -> Result<Tracked, TrackError> {
         self.tracker.publisher.store().policy().redact(std::slice::from_mut(&mut photo));
-        let cause = Cause { at: now_ms(), trace: self.trace };
+        let cause = Cause::new(now_ms(), self.trace);
         let answer = self.tracker.send(cause, |context| track::photo(context, &photo)).await?;
         if answer.reply == Reply::UnknownPhoto {
             return Err(TrackError::UnknownPhoto { batch: self.tracker.batch.clone(), photo: photo.photo_id });

@@ -80,6 +80,18 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
     env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
 }
 
+/// Where Debian keeps Postgres' programs: `initdb` and `postgres` are not on the PATH there. The newest version.
+const POSTGRES: &str = "/usr/lib/postgresql";
+
+/// The folder of Postgres' programs, if it is installed.
+#[must_use]
+pub fn postgres_programs() -> Option<PathBuf> {
+    let of_debian = std::fs::read_dir(POSTGRES).into_iter().flatten().flatten();
+    let versions = of_debian.filter_map(|entry| Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path())));
+    let newest = versions.max().map(|(_, path)| path.join("bin")).filter(|dir| dir.join("initdb").is_file());
+    newest.or_else(|| Some(find_program("initdb")?.parent()?.to_owned()))
+}
+
 fn present(path: PathBuf) -> Result<PathBuf> {
     ensure!(path.exists(), "{} is missing: `cargo xtask test` provides it", path.display());
     Ok(path)

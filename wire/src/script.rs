@@ -20,7 +20,7 @@ use crate::{
 /// The script. It checks, writes, expires and publishes; it never decodes JSON.
 pub const UPDATE_LUA: &str = include_str!("update.lua");
 
-/// What to call the script with: `EVALSHA sha 1 KEY ARGS…`.
+/// What to call the script with: `EVALSHA sha 1 KEY ARGS…`. It is that and no more, so it may be made from its parts.
 ///
 /// ```
 /// use batchcast_wire::{BatchId, script};
@@ -31,7 +31,6 @@ pub const UPDATE_LUA: &str = include_str!("update.lua");
 /// # Ok::<(), batchcast_wire::IdError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Call {
     /// The one key touched.
     pub key: String,

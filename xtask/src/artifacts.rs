@@ -17,8 +17,11 @@ use crate::stamp::Stamp;
 pub(crate) const COMMAND: [&str; 2] = ["--features", "batchcast-publisher/cli"];
 
 /// All that the library can have, for lints, documentation and tests.
-pub(crate) const FEATURES: [&str; 2] =
-    ["--features", "batchcast-publisher/cli,batchcast-publisher/webhook,batchcast-publisher/slack"];
+pub(crate) const FEATURES: [&str; 2] = [
+    "--features",
+    "batchcast-publisher/cli,batchcast-publisher/postgres,batchcast-publisher/slack,batchcast-publisher/sqlite,\
+     batchcast-publisher/webhook",
+];
 
 /// The gzipped size that the Worker's module is to stay under.
 const MOST_WASM_BYTES: u64 = 300 * 1024;

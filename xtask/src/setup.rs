@@ -37,10 +37,11 @@ pub(crate) fn to_bench() -> Result<WasmTools> {
     to_run()
 }
 
-/// What `test` needs: all of that, a browser, Prometheus, and the tools that check the code.
+/// What `test` needs: all of that, Postgres, a browser, Prometheus, and the tools that check the code.
 pub(crate) fn to_test() -> Result<WasmTools> {
     rust_toolchain::ensure(&["clippy", "rustfmt"])?;
     system_programs::ensure_redis()?;
+    system_programs::ensure_postgres()?;
     system_programs::ensure_chromium()?;
     system_programs::ensure_prometheus()?;
     node_packages::ensure()?;

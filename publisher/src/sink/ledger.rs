@@ -90,10 +90,8 @@ impl Ledger {
         ttl_secs: u64,
     ) -> Result<(), PublishError> {
         let numbers = [position.epoch(), position.version(), ttl_secs];
-        let call = Call {
-            key: keys::told(&self.prefix, &self.sink, batch),
-            args: numbers.iter().map(ToString::to_string).collect(),
-        };
+        let args = numbers.iter().map(ToString::to_string).collect();
+        let call = Call { key: keys::told(&self.prefix, &self.sink, batch), args };
         link.script::<i64>(&self.told, &call).await.map(drop)
     }
 }

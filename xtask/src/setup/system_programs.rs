@@ -1,5 +1,5 @@
-//! Programs of the operating system: `redis-server`, Chromium for the tests of the live page, Prometheus for those of
-//! `deploy/`, and peers for benchmarks.
+//! Programs of the operating system: `redis-server`, Postgres for the tests of what keeps rows in it, Chromium for those
+//! of the live page, Prometheus for those of `deploy/`, and peers for benchmarks.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -29,6 +29,15 @@ pub(super) fn ensure_redis() -> Result<()> {
         return Ok(());
     }
     install("redis-server")
+}
+
+/// Installs Postgres if it is missing. The tests start servers of their own; the one that Debian sets up with the package
+/// is not used.
+pub(super) fn ensure_postgres() -> Result<()> {
+    if workspace::postgres_programs().is_some() {
+        return Ok(());
+    }
+    install("postgresql")
 }
 
 /// Installs Chromium if no browser of its family is there.

@@ -34,8 +34,8 @@ const FAILURE: u8 = 1;
                         have more: see their --help. Colours end with NO_COLOR, or where the output is no terminal."
 )]
 struct Arguments {
-    /// The Redis that photo workers publish to: redis://[user:password@]host[:port][/database]; rediss:// for TLS,
-    /// unix:///path for a socket, redis-sentinel://host[:port],…#NAME, redis-cluster://host[:port],…
+    /// The Redis that photo workers publish to, redis://USER:PASSWORD@HOST:PORT/DATABASE say; rediss:// for TLS,
+    /// unix:///PATH for a socket, redis-sentinel://HOST:PORT,…#NAME, redis-cluster://HOST:PORT,…
     ///
     /// Certificates and the user at the sentinels come from REDIS_CA_FILE, REDIS_CERT_FILE, REDIS_KEY_FILE,
     /// REDIS_SENTINEL_USER and REDIS_SENTINEL_PASSWORD.
