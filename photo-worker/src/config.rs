@@ -17,7 +17,7 @@ pub struct Config {
     /// `PHOTO_WORKER_LISTEN`, `127.0.0.1:8090`. Port 0 takes any free one.
     pub listen: SocketAddr,
     /// `REDIS_URL`, `redis://localhost:6379`, with `REDIS_CA_FILE`, `REDIS_CERT_FILE`, `REDIS_KEY_FILE`,
-    /// `REDIS_SENTINEL_USER` and `REDIS_SENTINEL_PASSWORD`, none.
+    /// `REDIS_SENTINEL_USER`, `REDIS_SENTINEL_PASSWORD` and `UPSTASH_REDIS_REST_TOKEN`, none.
     pub redis: RedisSettings,
     /// `DATABASE_URL`, `sqlite://photo-worker.db?mode=rwc`.
     pub database_url: String,

@@ -70,6 +70,7 @@
 //! | `unix:///path?db=0&user=…&pass=…` | the same by a Unix socket | |
 //! | `redis-sentinel://[user:password@]host[:port],…[/database]#NAME` | the master that these sentinels name | `sentinel` |
 //! | `redis-cluster://[user:password@]host[:port],…` | a cluster, found through any of these nodes | `cluster` |
+//! | `https://HOST[:PORT]` (or `http://`) | Redis over HTTP, in the words of Upstash's REST API | `rest` |
 //!
 //! `rediss-sentinel://` and `rediss-cluster://` are by TLS, too. User and password are percent-encoded. Certificates of an
 //! authority of your own, a certificate to show, and the user at the sentinels are [`RedisSettings`]. The cryptography is
@@ -85,6 +86,10 @@
 //! nothing to send. A connection may take [`DEFAULT_CONNECTION_TIMEOUT`] to be made, the sentinels' answers included, and
 //! an answer [`DEFAULT_RESPONSE_TIMEOUT`]; a silent one is given up by TCP keep-alive after 30 s. There is no pool and no
 //! retry below the schedule, which waits up to 5 s between attempts.
+//!
+//! Over HTTP each command is a request (with [`RedisSettings::rest_token`]) and each watch an event stream, for workers
+//! that may not open TCP. A request that fails counts as a lost connection; where the server behind it fails over between
+//! two requests, nobody tells: the loss is noticed with the batch's next update. The rights are those of the rule above.
 //!
 //! # Failovers
 //! A replica that becomes the master may lack what the old one has acknowledged. So whenever a connection is lost, a

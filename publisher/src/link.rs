@@ -1,7 +1,7 @@
 //! The way to Redis: made when needed, dropped when it proved broken, its loss told at once.
 //!
 //! The rest of the crate knows commands, scripts and subscriptions; how they travel stands here alone: to one server or
-//! to the master that sentinels name (`server.rs`), or to a cluster (`cluster.rs`).
+//! to the master that sentinels name (`server.rs`), to a cluster (`cluster.rs`), or over HTTP (`rest.rs`).
 //!
 //! Not `redis::aio::ConnectionManager`: the publisher must know when a connection was lost (a failover may have lost
 //! acknowledged writes), and its schedule already decides when to try again.
@@ -9,6 +9,8 @@
 #[cfg(feature = "cluster")]
 mod cluster;
 mod loss;
+#[cfg(feature = "rest")]
+mod rest;
 #[cfg(any(feature = "cluster", test))]
 mod routing;
 #[cfg(feature = "sentinel")]
@@ -54,6 +56,8 @@ enum Way {
     Server(Box<Server>),
     #[cfg(feature = "cluster")]
     Cluster(Arc<cluster::Cluster>),
+    #[cfg(feature = "rest")]
+    Rest(Box<rest::Rest>),
 }
 
 /// Why there is no answer, or not the one that was asked for.
@@ -69,6 +73,9 @@ impl Link {
     /// A link to the Redis of `settings`; no connection is made yet.
     pub(crate) fn new(settings: &RedisSettings, timeouts: Timeouts) -> Result<Self, PublishError> {
         let loss = Arc::<Loss>::default();
+        if settings.url.starts_with("https://") || settings.url.starts_with("http://") {
+            return Self::over_http(settings, timeouts, loss);
+        }
         let address: Address = settings.url.parse().map_err(|error| wrong_address(&error))?;
         let settings = client_settings(settings);
         let way = match address {
@@ -88,6 +95,16 @@ impl Link {
             _ => return Err(wrong_address(&AddressError::Nodes("an address of an unknown kind"))),
         };
         Ok(Self { way: way.map_err(|error| wrong_address(&error.into()))?, loss })
+    }
+
+    #[cfg(feature = "rest")]
+    fn over_http(settings: &RedisSettings, timeouts: Timeouts, loss: Arc<Loss>) -> Result<Self, PublishError> {
+        Ok(Self { way: Way::Rest(Box::new(rest::Rest::new(settings, timeouts, Arc::clone(&loss))?)), loss })
+    }
+
+    #[cfg(not(feature = "rest"))]
+    fn over_http(_: &RedisSettings, _: Timeouts, _: Arc<Loss>) -> Result<Self, PublishError> {
+        Err(wrong_address(&AddressError::Feature("rest")))
     }
 
     /// Sends a command that touches one key at most, its first argument. `name` is what an error calls it.
@@ -116,6 +133,8 @@ impl Link {
             }
             #[cfg(feature = "cluster")]
             Way::Cluster(cluster) => cluster.ask(command, key).await,
+            #[cfg(feature = "rest")]
+            Way::Rest(rest) => rest.ask(command).await,
         }
     }
 
@@ -123,6 +142,8 @@ impl Link {
     pub(crate) async fn lost(&self) {
         match &self.way {
             Way::Server(_) => self.loss.told().await,
+            #[cfg(feature = "rest")]
+            Way::Rest(_) => self.loss.told().await,
             #[cfg(feature = "cluster")]
             Way::Cluster(cluster) => tokio::select! {
                 () = self.loss.told() => {}
@@ -142,6 +163,8 @@ impl Link {
             Way::Server(server) => Box::pin(server.subscribe(channel)).await,
             #[cfg(feature = "cluster")]
             Way::Cluster(cluster) => Box::pin(cluster.subscribe(channel)).await,
+            #[cfg(feature = "rest")]
+            Way::Rest(rest) => Box::pin(rest.subscribe(channel)).await,
         }
     }
 }
@@ -173,7 +196,7 @@ fn wrong_address(error: &AddressError) -> PublishError {
         }
         _ => format!(
             "not a Redis address ({error}); it reads redis://[user:password@]host[:port][/database], or rediss:// (TLS), \
-             unix:///path, redis-sentinel://host[:port],…#NAME, redis-cluster://host[:port],…"
+             unix:///path, redis-sentinel://host[:port],…#NAME, redis-cluster://host[:port],…, https://host (Redis over HTTP)"
         ),
     };
     PublishError::Config { setting: "REDIS_URL", problem }

@@ -27,16 +27,18 @@ pub struct RedisSettings {
     pub(crate) url: String,
     pub(crate) tls: Tls,
     pub(crate) sentinel: Credentials,
+    #[cfg_attr(not(feature = "rest"), allow(dead_code, reason = "only Redis over HTTP asks for it"))]
+    pub(crate) rest_token: Option<String>,
 }
 
 impl RedisSettings {
     /// The Redis at `url`; its forms stand in the [crate's documentation](crate#addresses).
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), tls: Tls::default(), sentinel: Credentials::default() }
+        Self { url: url.into(), tls: Tls::default(), sentinel: Credentials::default(), rest_token: None }
     }
 
     /// Reads them through `lookup`, the environment say: `REDIS_URL` (default `redis://localhost:6379`), `REDIS_CA_FILE`,
-    /// `REDIS_CERT_FILE`, `REDIS_KEY_FILE`, `REDIS_SENTINEL_USER`, `REDIS_SENTINEL_PASSWORD`. White space around a value
+    /// `REDIS_CERT_FILE`, `REDIS_KEY_FILE`, `REDIS_SENTINEL_USER`, `REDIS_SENTINEL_PASSWORD`, `UPSTASH_REDIS_REST_TOKEN`. White space around a value
     /// is none of it, and an empty one counts as unset.
     ///
     /// ```no_run
@@ -62,6 +64,7 @@ impl RedisSettings {
             url: value("REDIS_URL").unwrap_or_else(|| DEFAULT_URL.to_owned()),
             tls: Tls(certificates),
             sentinel: Credentials { user: value("REDIS_SENTINEL_USER"), password: value("REDIS_SENTINEL_PASSWORD") },
+            rest_token: value("UPSTASH_REDIS_REST_TOKEN"),
         })
     }
 
@@ -75,6 +78,12 @@ impl RedisSettings {
     /// `REDIS_SENTINEL_PASSWORD`).
     pub fn sentinel_user(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
         self.sentinel = Credentials { user: Some(user.into()), password: Some(password.into()) };
+        self
+    }
+
+    /// The token of Redis over HTTP (`UPSTASH_REDIS_REST_TOKEN`), for a URL that begins with `https://`.
+    pub fn rest_token(mut self, token: impl Into<String>) -> Self {
+        self.rest_token = Some(token.into());
         self
     }
 }
@@ -153,7 +162,7 @@ mod tests {
 
     #[test]
     fn secrets_are_never_shown() {
-        let settings = RedisSettings::new("redis://:hunter2@h").sentinel_user("u", "hunter2");
+        let settings = RedisSettings::new("redis://:hunter2@h").sentinel_user("u", "hunter2").rest_token("hunter2");
         let shown = format!("{:?}", settings.tls(Tls::default().client_certificate("chain", "hunter2")));
         assert!(!shown.contains("hunter2"), "{shown}");
     }

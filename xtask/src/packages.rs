@@ -6,7 +6,8 @@ use crate::command::{command, run};
 use crate::setup;
 
 /// The crates that are published, each before those that use it.
-const PUBLISHED: [&str; 3] = ["batchcast-wire", "batchcast-redis-rest", "batchcast-publisher"];
+const PUBLISHED: [&str; 4] =
+    ["batchcast-wire", "batchcast-redis-rest", "batchcast-redis-address", "batchcast-publisher"];
 
 /// That each feature compiles without the others, and each crate without any: users choose, our own builds do not.
 pub(crate) fn check_features() -> Result<()> {

@@ -12,6 +12,8 @@ mod notify;
 mod other_languages;
 mod policy;
 mod replies;
+#[cfg(feature = "rest")]
+mod rest;
 mod rights;
 #[cfg(feature = "sentinel")]
 mod sentinel;

@@ -35,10 +35,11 @@ const FAILURE: u8 = 1;
 )]
 struct Arguments {
     /// The Redis that photo workers publish to, redis://USER:PASSWORD@HOST:PORT/DATABASE say; rediss:// for TLS,
-    /// unix:///PATH for a socket, redis-sentinel://HOST:PORT,…#NAME, redis-cluster://HOST:PORT,…
+    /// unix:///PATH for a socket, redis-sentinel://HOST:PORT,…#NAME, redis-cluster://HOST:PORT,…, https://HOST for
+    /// Redis over HTTP
     ///
     /// Certificates and the user at the sentinels come from REDIS_CA_FILE, REDIS_CERT_FILE, REDIS_KEY_FILE,
-    /// REDIS_SENTINEL_USER and REDIS_SENTINEL_PASSWORD.
+    /// REDIS_SENTINEL_USER and REDIS_SENTINEL_PASSWORD, the token of Redis over HTTP from UPSTASH_REDIS_REST_TOKEN.
     #[arg(long, env = "REDIS_URL", default_value = "redis://localhost:6379", hide_env_values = true, global = true)]
     redis_url: String,
     /// What stands before each key and channel

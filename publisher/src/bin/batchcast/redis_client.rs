@@ -23,6 +23,8 @@ pub(crate) enum RedisFailure {
     Sentinel(#[from] tokio::time::error::Elapsed),
     #[error("redis: this asks one server, and REDIS_URL names a cluster: set it to one of its masters (redis://…)")]
     Cluster,
+    #[error("redis: this asks Redis itself, and REDIS_URL is Redis over HTTP: set it to redis://…")]
+    Http,
 }
 
 /// A connection.
@@ -52,6 +54,9 @@ async fn client(url: &str) -> Result<Client, RedisFailure> {
     let mut settings = Settings::new(ProtocolVersion::RESP2, TcpSettings::default());
     settings.certificates = Certificates::read(authority.as_deref(), certificate.as_deref(), key.as_deref())?;
     settings.sentinel = Credentials { user: set("REDIS_SENTINEL_USER"), password: set("REDIS_SENTINEL_PASSWORD") };
+    if url.starts_with("http") {
+        return Err(RedisFailure::Http);
+    }
     match url.parse()? {
         Address::Server(info) => Ok(redis_address::client(&info, &settings)?),
         Address::Sentinel { nodes, master } => {

@@ -40,17 +40,16 @@ impl Settings {
         let mut settings = Self::default();
 
         let redis_url = value("REDIS_URL").unwrap_or_else(|| DEFAULT_REDIS_URL.to_owned());
-        let address = redis_url.parse::<Address>();
+        let address = whereabouts(&redis_url);
         lines.push(match &address {
-            // Where it is, without user and password.
-            Ok(address) => Line::ok("REDIS_URL", whereabouts(address)),
-            Err(_) => {
+            Some(address) => Line::ok("REDIS_URL", address.clone()),
+            None => {
                 let fix =
                     "it reads redis://[user:password@]host[:port][/database]; `batchcast --help` has the other forms";
                 Line::fail("REDIS_URL", "can't be used", fix)
             }
         });
-        settings.redis_url = address.is_ok().then_some(redis_url);
+        settings.redis_url = address.is_some().then_some(redis_url);
 
         let prefix = value("KEY_PREFIX").unwrap_or_default();
         lines.push(match prefix_problem(&prefix) {
@@ -145,15 +144,18 @@ fn ttl_line(text: Option<&str>) -> Line {
     }
 }
 
-/// Without user and password.
-fn whereabouts(address: &Address) -> String {
-    let list = |nodes: &Nodes| nodes.addresses().map(|address| address.to_string()).collect::<Vec<_>>().join(", ");
-    match address {
-        Address::Server(info) => info.addr().to_string(),
-        Address::Sentinel { nodes, master } => format!("{master}, as said by {}", list(nodes)),
-        Address::Cluster(nodes) => format!("the cluster of {}", list(nodes)),
-        _ => "an address".to_owned(),
+/// Without user and password; none where it is no address.
+fn whereabouts(url: &str) -> Option<String> {
+    if url.starts_with("http") {
+        return url.parse::<Target>().ok().map(|target| format!("{target}, over HTTP"));
     }
+    let list = |nodes: &Nodes| nodes.addresses().map(|address| address.to_string()).collect::<Vec<_>>().join(", ");
+    Some(match url.parse().ok()? {
+        Address::Server(info) => info.addr().to_string(),
+        Address::Sentinel { nodes, master } => format!("{master}, as said by {}", list(&nodes)),
+        Address::Cluster(nodes) => format!("the cluster of {}", list(&nodes)),
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -212,10 +214,11 @@ mod tests {
     }
 
     #[test]
-    fn sentinels_and_clusters_are_said_by_their_hosts() {
+    fn sentinels_clusters_and_redis_over_http_are_said_by_their_hosts() {
         for (url, words) in [
             ("redis-sentinel://:hunter2@one,two:1#main", "main, as said by one:26379, two:1"),
             ("redis-cluster://:hunter2@one,two:1", "the cluster of one:6379, two:1"),
+            ("http://localhost:8079", "http://localhost:8079, over HTTP"),
         ] {
             let (settings, lines) = read(&[("REDIS_URL", url)]);
             assert_eq!((lines["REDIS_URL"].detail.as_str(), settings.redis_url.as_deref()), (words, Some(url)));

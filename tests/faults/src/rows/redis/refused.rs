@@ -68,7 +68,7 @@ pub(super) async fn full_or_without_rights(ctx: Ctx) -> Result<()> {
     batch.upload_range(0..PHOTOS).await?;
     tabs.until_position(settled(&batch, PHOTOS as u64).await?).await?;
     let feed =
-        Feed::unpublished(Publisher::builder(&format!("redis://{user}")), "b-refused", REFUSALS.len() + 1).await?;
+        Feed::unpublished(Publisher::builder(format!("redis://{user}")), "b-refused", REFUSALS.len() + 1).await?;
     // Told in the background, so that what follows are changes: a whole state passes `maxmemory`, for it begins with `DEL`.
     feed.notify();
     eventually(GUARD, async || super::held(&stack, feed.id()).await?.map(drop).context("Redis does not hold the feed"))
