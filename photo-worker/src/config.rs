@@ -19,7 +19,7 @@ pub struct Config {
     /// `REDIS_URL`, `redis://localhost:6379`, with `REDIS_CA_FILE`, `REDIS_CERT_FILE`, `REDIS_KEY_FILE`,
     /// `REDIS_SENTINEL_USER`, `REDIS_SENTINEL_PASSWORD` and `UPSTASH_REDIS_REST_TOKEN`, none.
     pub redis: RedisSettings,
-    /// `DATABASE_URL`, `sqlite://photo-worker.db?mode=rwc`.
+    /// `DATABASE_URL`, `sqlite://photo-worker.db?mode=rwc`; or `postgres://…`.
     pub database_url: String,
     /// `PHOTO_DIR`, `photos`: where files are kept.
     pub photo_dir: PathBuf,
@@ -146,14 +146,14 @@ fn at_least(
 }
 
 fn database_url(url: &str) -> Result<String, ConfigError> {
-    if url.starts_with("sqlite:") {
+    if ["sqlite:", "postgres:", "postgresql:"].iter().any(|scheme| url.starts_with(scheme)) {
         return Ok(url.to_owned());
     }
     // The value is not shown: a database's URL may hold a password.
     Err(ConfigError {
         variable: "DATABASE_URL",
-        problem: "does not begin with sqlite:".to_owned(),
-        fix: "set sqlite://photo-worker.db?mode=rwc, say",
+        problem: "begins neither with sqlite: nor with postgres:".to_owned(),
+        fix: "set sqlite://photo-worker.db?mode=rwc or postgres://USER:PASSWORD@HOST/DATABASE, say",
     })
 }
 
@@ -324,7 +324,7 @@ mod tests {
             ("WORKER_THREADS", "0"),
             ("RECEIVE_TIMEOUT_SECS", "15m"),
             ("RECEIVE_TIMEOUT_SECS", "99999999999999"),
-            ("DATABASE_URL", "postgres://user:secret@host/db"),
+            ("DATABASE_URL", "mysql://user:secret@host/db"),
             ("AUTH_SECRET", "a secret in short words"),
             ("AUTH_SECRET", "secret-of-more-than-thirty-two-bytes secret"),
             ("AUTH_SECRET", EXAMPLE),

@@ -1,4 +1,4 @@
-//! Rows in SQLite. Each change of a batch is one transaction that moves photos, adds up the counts and raises the
+//! Rows in SQLite or Postgres. Each change of a batch is one transaction that moves photos, adds up the counts and raises the
 //! version, so that whoever reads a position reads everything that belongs to it.
 //!
 //! In scope: the rows and what may happen to them. Out of scope: files, telling anyone.
@@ -11,12 +11,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-use std::{str::FromStr as _, time::Duration};
-
-use sqlx::{
-    Sqlite, Transaction,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
-};
+use sqlx::{Any, AnyConnection, AnyPool, Executor as _, Transaction, any::AnyPoolOptions};
 use wire::{IdError, PositionError, StateError};
 
 pub(crate) use open::{Cancellation, NewPhoto, NoPlace, Place, Retried};
@@ -24,27 +19,54 @@ pub(crate) use photos::{Begun, Received};
 pub(crate) use rows::Summary;
 pub(crate) use step::Stepped;
 
-/// Connections that read at the same time. Writes have one connection of their own.
+/// Connections to SQLite that read at the same time. Writes have one connection of their own.
 const READERS: u32 = 4;
 
-/// How long a statement waits for another process' lock (a backup, say).
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections to Postgres.
+const CONNECTIONS: u32 = 8;
+
+/// Set once a connection. WAL is safe against a killed process, and against a power cut at worst for the last commits.
+/// A statement waits for another process' lock (a backup, say) for 5 s, which is `sqlx`'s default.
+const SETTINGS_OF_SQLITE: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON";
+
+/// A lock is held for a transaction of a few statements: who waits for longer waits for someone who hangs.
+const SETTINGS_OF_POSTGRES: &str =
+    "SET statement_timeout = '30s'; SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '30s'";
 
 /// The database.
 #[derive(Debug, Clone)]
 pub struct Db {
-    reads: SqlitePool,
-    /// One connection: SQLite has one writer at a time anyway, and waiting here never ends in `SQLITE_BUSY`.
-    writes: SqlitePool,
+    kind: Kind,
+    reads: AnyPool,
+    /// In SQLite one connection: it has one writer at a time anyway, and waiting here never ends in `SQLITE_BUSY`. In
+    /// Postgres the same as `reads`.
+    writes: AnyPool,
+}
+
+/// Which database it is. The statements are the same but for a few.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Postgres,
+    Sqlite,
+}
+
+impl Kind {
+    fn of_url(url: &str) -> Self {
+        if url.starts_with("sqlite:") { Self::Sqlite } else { Self::Postgres }
+    }
+
+    fn of(connection: &AnyConnection) -> Self {
+        if connection.backend_name() == "SQLite" { Self::Sqlite } else { Self::Postgres }
+    }
 }
 
 /// Why the database did not do it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DbError {
-    /// SQLite said no, or could not be reached.
+    /// It said no, or could not be reached.
     #[error("the database failed")]
-    Sqlite(#[from] sqlx::Error),
+    Failed(#[from] sqlx::Error),
     /// The schema could not be brought up to date.
     #[error("the database's schema could not be brought up to date")]
     Migrate(#[from] sqlx::migrate::MigrateError),
@@ -54,22 +76,32 @@ pub enum DbError {
 }
 
 impl Db {
-    /// Opens the database at `url` (`sqlite://FILE`), makes it where there is none, and brings its schema up to date.
+    /// Opens the database at `url`, and brings its schema up to date: `postgres://…`, or `sqlite://FILE`, which is made
+    /// where there is none.
     ///
     /// # Errors
     /// When it can't be opened or migrated.
     pub async fn open(url: &str) -> Result<Self, DbError> {
-        let options = SqliteConnectOptions::from_str(url)?
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            // Safe against a killed process, and with WAL against a power cut at worst for the last commits.
-            .synchronous(SqliteSynchronous::Normal)
-            .busy_timeout(BUSY_TIMEOUT)
-            .foreign_keys(true);
-        let writes = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
-        sqlx::migrate!().run(&writes).await?;
-        let reads = SqlitePoolOptions::new().max_connections(READERS).connect_with(options).await?;
-        Ok(Self { reads, writes })
+        sqlx::any::install_default_drivers();
+        let kind = Kind::of_url(url);
+        match kind {
+            Kind::Sqlite => {
+                let url = if url.contains("mode=") {
+                    url.to_owned()
+                } else {
+                    format!("{url}{}mode=rwc", if url.contains('?') { '&' } else { '?' })
+                };
+                let writes = pool(1, SETTINGS_OF_SQLITE).connect(&url).await?;
+                sqlx::migrate!("migrations/sqlite").run(&writes).await?;
+                let reads = pool(READERS, SETTINGS_OF_SQLITE).connect(&url).await?;
+                Ok(Self { kind, reads, writes })
+            }
+            Kind::Postgres => {
+                let writes = pool(CONNECTIONS, SETTINGS_OF_POSTGRES).connect(url).await?;
+                sqlx::migrate!("migrations/postgres").run(&writes).await?;
+                Ok(Self { kind, reads: writes.clone(), writes })
+            }
+        }
     }
 
     /// Whether it answers.
@@ -84,10 +116,30 @@ impl Db {
         self.reads.close().await;
     }
 
-    /// A transaction that holds the write lock from its beginning: what it reads stays true until it commits.
-    async fn write(&self) -> Result<Transaction<'static, Sqlite>, DbError> {
-        Ok(self.writes.begin_with("BEGIN IMMEDIATE").await?)
+    /// A transaction that writes. In SQLite it holds the write lock from its beginning: what it reads stays true until it
+    /// commits. In Postgres that is so of a batch from [`rows::BatchRow::lock`] on, and of its photos.
+    async fn write(&self) -> Result<Transaction<'static, Any>, DbError> {
+        let begin = match self.kind {
+            Kind::Sqlite => "BEGIN IMMEDIATE",
+            Kind::Postgres => "BEGIN",
+        };
+        Ok(self.writes.begin_with(begin).await?)
     }
+
+    /// A transaction whose statements all see the same commit: in SQLite's WAL mode any does.
+    async fn snapshot(&self) -> Result<Transaction<'static, Any>, DbError> {
+        let begin = match self.kind {
+            Kind::Sqlite => "BEGIN",
+            Kind::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        };
+        Ok(self.reads.begin_with(begin).await?)
+    }
+}
+
+fn pool(connections: u32, settings: &'static str) -> AnyPoolOptions {
+    AnyPoolOptions::new().max_connections(connections).after_connect(move |connection, _| {
+        Box::pin(async move { connection.execute(sqlx::raw_sql(settings)).await.map(drop) })
+    })
 }
 
 impl From<IdError> for DbError {

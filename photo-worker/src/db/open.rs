@@ -2,36 +2,46 @@
 
 use std::{fmt, str::FromStr};
 
-use sqlx::QueryBuilder;
+use sqlx::AssertSqlSafe;
 use wire::{BatchId, BatchStatus, Counts, Head, PhotoId, PhotoStatus, Position};
 
 use super::{
-    Db, DbError, Stepped,
+    Db, DbError, Kind, Stepped,
     rows::{BatchRow, Summary, photo_word, write_head},
 };
 use crate::{access::Visible, names, trace};
 
-/// The newest ?2 batches of the project ?1 behind the place ?6, ?7, of those of the owner ?3, if ?4 those of nobody, and
-/// those in the JSON list ?5. Each part goes by an index of its own (`+` bars the project's), so that a caller who sees
-/// little walks little.
-pub(super) const THESE: &str = "
-    SELECT * FROM (
-      SELECT * FROM (SELECT * FROM batches WHERE project_id = ?1 AND owner = ?3
-                     AND created_at <= ?6 AND (created_at < ?6 OR id > ?7)
-                     ORDER BY created_at DESC, id LIMIT ?2)
-      UNION
-      SELECT * FROM (SELECT * FROM batches WHERE ?4 AND project_id = ?1 AND owner IS NULL
-                     AND created_at <= ?6 AND (created_at < ?6 OR id > ?7)
-                     ORDER BY created_at DESC, id LIMIT ?2)
-      UNION
-      SELECT * FROM batches WHERE +project_id = ?1 AND id IN (SELECT value FROM json_each(?5))
-                     AND created_at <= ?6 AND (created_at < ?6 OR id > ?7)
-    ) ORDER BY created_at DESC, id LIMIT ?2";
+/// The newest $2 batches of the project $1 behind the place $6, $7, of those of the owner $3, if $4 those of nobody, and
+/// those in the JSON list $5. Each part goes by an index of its own, so that a caller who sees little walks little: in
+/// SQLite `+` bars the project's.
+macro_rules! these {
+    ($project:literal, $named:literal) => {
+        concat!(
+            "SELECT * FROM (
+              SELECT * FROM (SELECT * FROM batches WHERE project_id = $1 AND owner = $3
+                             AND created_at <= $6 AND (created_at < $6 OR id > $7)
+                             ORDER BY created_at DESC, id LIMIT $2) AS theirs
+              UNION
+              SELECT * FROM (SELECT * FROM batches WHERE $4 AND project_id = $1 AND owner IS NULL
+                             AND created_at <= $6 AND (created_at < $6 OR id > $7)
+                             ORDER BY created_at DESC, id LIMIT $2) AS of_nobody
+              UNION
+              SELECT * FROM batches WHERE ",
+            $project,
+            " = $1 AND id IN (",
+            $named,
+            ") AND created_at <= $6 AND (created_at < $6 OR id > $7)
+            ) AS visible ORDER BY created_at DESC, id LIMIT $2"
+        )
+    };
+}
+pub(super) const THESE_IN_SQLITE: &str = these!("+project_id", "SELECT value FROM json_each($5)");
+const THESE_IN_POSTGRES: &str = these!("project_id", "SELECT json_array_elements_text($5::json)");
 
 /// Every batch of a project behind a place.
 const ALL: &str = "
-    SELECT * FROM batches WHERE project_id = ? AND created_at <= ? AND (created_at < ? OR id > ?)
-    ORDER BY created_at DESC, id LIMIT ?";
+    SELECT * FROM batches WHERE project_id = $1 AND created_at <= $2 AND (created_at < $2 OR id > $3)
+    ORDER BY created_at DESC, id LIMIT $4";
 
 /// Thumbnails that a list tells of a batch.
 const LISTED_THUMBNAILS: usize = 4;
@@ -127,23 +137,20 @@ impl Db {
         let total = i64::try_from(photos.len()).unwrap_or(i64::MAX);
         sqlx::query(
             "INSERT INTO batches (id, project_id, owner, epoch, version, status, total, queued, processing, completed,
-             failed, created_at, updated_at) VALUES (?, ?, ?, ?, 1, 'QUEUED', ?, ?, 0, 0, 0, ?, ?)",
+             failed, created_at, updated_at) VALUES ($1, $2, $3, $4, 1, 'QUEUED', $5, $5, 0, 0, 0, $4, $4)",
         )
         .bind(batch.as_str())
         .bind(project)
         .bind(owner)
         .bind(now)
         .bind(total)
-        .bind(total)
-        .bind(now)
-        .bind(now)
         .execute(&mut *tx)
         .await?;
         for photo in photos {
             sqlx::query(
                 "INSERT INTO photos (id, batch_id, name, status, version, received_at, expires_at,
                    traceparent)
-                 VALUES (?, ?, ?, 'QUEUED', 1, ?, ?, ?)",
+                 VALUES ($1, $2, $3, 'QUEUED', 1, $4, $5, $6)",
             )
             .bind(photo.id.as_str())
             .bind(batch.as_str())
@@ -161,13 +168,14 @@ impl Db {
     /// Re-opens an ended batch in a new epoch: whatever is not done runs again.
     pub(crate) async fn retry(&self, batch: &BatchId, now: i64, expires_at: i64) -> Result<Retried, DbError> {
         let mut tx = self.write().await?;
-        let Some(row) = BatchRow::read(&mut tx, batch).await? else { return Ok(Retried::Unknown) };
+        let Some(row) = BatchRow::lock(&mut tx, batch).await? else { return Ok(Retried::Unknown) };
         let head = row.head()?;
         if !head.status.is_terminal() {
             return Ok(Retried::Open);
         }
-        let unfinished: Vec<(String, bool)> = sqlx::query_as(
-            "SELECT id, received_at IS NOT NULL FROM photos WHERE batch_id = ? AND status <> 'COMPLETED'",
+        let unfinished: Vec<(String, i64)> = sqlx::query_as(
+            "SELECT id, CASE WHEN received_at IS NULL THEN 0 ELSE 1 END FROM photos
+             WHERE batch_id = $1 AND status <> 'COMPLETED'",
         )
         .bind(batch.as_str())
         .fetch_all(&mut *tx)
@@ -177,8 +185,8 @@ impl Db {
         }
         let head = reopened(&head, now)?;
         sqlx::query(
-            "UPDATE photos SET status = ?, version = ?, result = NULL, error = NULL, expires_at = ?, traceparent = ?
-             WHERE batch_id = ? AND status <> 'COMPLETED'",
+            "UPDATE photos SET status = $1, version = $2, result = NULL, error = NULL, expires_at = $3, traceparent = $4
+             WHERE batch_id = $5 AND status <> 'COMPLETED'",
         )
         .bind(photo_word(PhotoStatus::Queued))
         .bind(head.position.version().cast_signed())
@@ -190,7 +198,7 @@ impl Db {
         write_head(&mut tx, &head, now).await?;
         tx.commit().await?;
         let ids = |only_received: bool| {
-            let wanted = unfinished.iter().filter(move |(_, received)| *received || !only_received);
+            let wanted = unfinished.iter().filter(move |(_, received)| *received != 0 || !only_received);
             wanted.map(|(id, _)| PhotoId::new(id)).collect::<Result<Vec<_>, _>>()
         };
         let stepped = Stepped { batch: batch.clone(), ended: false };
@@ -200,7 +208,7 @@ impl Db {
     /// Ends an open batch. Photos stay where they are; work under way on them changes nothing any more.
     pub(crate) async fn cancel(&self, batch: &BatchId, now: i64) -> Result<Cancellation, DbError> {
         let mut tx = self.write().await?;
-        let Some(row) = BatchRow::read(&mut tx, batch).await? else { return Ok(Cancellation::Unknown) };
+        let Some(row) = BatchRow::lock(&mut tx, batch).await? else { return Ok(Cancellation::Unknown) };
         let mut head = row.head()?;
         if head.status.is_terminal() {
             return Ok(Cancellation::Ended(head.status));
@@ -223,13 +231,17 @@ impl Db {
         let (created_at, id) = place.map_or((i64::MAX, ""), |place| (place.created_at, place.batch.as_str()));
         let rows: Vec<BatchRow> = match visible {
             Visible::All => {
-                let query = sqlx::query_as(ALL).bind(project).bind(created_at).bind(created_at).bind(id).bind(limit);
+                let query = sqlx::query_as(ALL).bind(project).bind(created_at).bind(id).bind(i64::from(limit));
                 query.fetch_all(&self.reads).await?
             }
             Visible::These { owner, unowned, named } => {
                 let named = serde_json::Value::from_iter(named.iter().map(BatchId::as_str)).to_string();
-                let query = sqlx::query_as(THESE).bind(project).bind(limit).bind(owner).bind(unowned).bind(named);
-                query.bind(created_at).bind(id).fetch_all(&self.reads).await?
+                let these = match self.kind {
+                    Kind::Postgres => THESE_IN_POSTGRES,
+                    Kind::Sqlite => THESE_IN_SQLITE,
+                };
+                let query = sqlx::query_as(these).bind(project).bind(i64::from(limit)).bind(owner);
+                query.bind(unowned).bind(named).bind(created_at).bind(id).fetch_all(&self.reads).await?
             }
         };
         let mut summaries = rows.iter().map(BatchRow::summary).collect::<Result<Vec<_>, _>>()?;
@@ -242,17 +254,16 @@ impl Db {
         if summaries.is_empty() {
             return Ok(());
         }
-        let mut query = QueryBuilder::new(
+        let places: Vec<String> = (2..=summaries.len() + 1).map(|n| format!("${n}")).collect();
+        let done = format!(
             "SELECT photos.batch_id, photos.id FROM photos JOIN batches ON batches.id = photos.batch_id
-             WHERE photos.status = 'COMPLETED' AND photos.version > batches.version - ",
+             WHERE photos.status = 'COMPLETED' AND photos.version > batches.version - $1
+             AND batches.id IN ({}) ORDER BY photos.id",
+            places.join(", ")
         );
-        query.push_bind(LATELY).push(" AND batches.id IN (");
-        let mut ids = query.separated(", ");
-        for summary in &*summaries {
-            ids.push_bind(summary.head.batch_id.as_str());
-        }
-        query.push(") ORDER BY photos.id");
-        let done: Vec<(String, String)> = query.build_query_as().fetch_all(&self.reads).await?;
+        let query = sqlx::query_as(AssertSqlSafe(done)).bind(LATELY);
+        let query = summaries.iter().fold(query, |query, summary| query.bind(summary.head.batch_id.as_str()));
+        let done: Vec<(String, String)> = query.fetch_all(&self.reads).await?;
         for summary in summaries {
             let of_batch = done.iter().filter(|(batch, _)| batch == summary.head.batch_id.as_str());
             let photos = of_batch.take(LISTED_THUMBNAILS).map(|(_, photo)| PhotoId::new(photo));
@@ -264,14 +275,14 @@ impl Db {
 
     /// Whose a batch is; `None`: there is no such batch.
     pub(crate) async fn owner(&self, batch: &BatchId) -> Result<Option<Owned>, DbError> {
-        let query = sqlx::query_as("SELECT id, owner FROM batches WHERE id = ?").bind(batch.as_str());
+        let query = sqlx::query_as("SELECT id, owner FROM batches WHERE id = $1").bind(batch.as_str());
         owned(query.fetch_optional(&self.reads).await?)
     }
 
     /// Whose batch a photo belongs to; `None`: there is no such photo.
     pub(crate) async fn owner_of_photo(&self, photo: &PhotoId) -> Result<Option<Owned>, DbError> {
         let query = sqlx::query_as(
-            "SELECT batches.id, owner FROM batches JOIN photos ON batches.id = photos.batch_id WHERE photos.id = ?",
+            "SELECT batches.id, owner FROM batches JOIN photos ON batches.id = photos.batch_id WHERE photos.id = $1",
         );
         owned(query.bind(photo.as_str()).fetch_optional(&self.reads).await?)
     }

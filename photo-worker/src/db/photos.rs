@@ -1,13 +1,13 @@
 //! One photo's way: received, begun, finished; or never received.
 
-use sqlx::{Sqlite, SqliteConnection, Transaction};
+use sqlx::{Any, AnyConnection, AssertSqlSafe, Transaction};
 use wire::{BatchId, BatchStatus, Head, PhotoId, PhotoStatus, TraceParent};
 
 use crate::trace;
 
 use super::{
     Db, DbError, Stepped,
-    rows::{BatchRow, read_word},
+    rows::{BatchRow, photo_word, read_word},
     step::{Move, step},
 };
 
@@ -40,7 +40,6 @@ pub(crate) struct Begun {
 
 #[derive(sqlx::FromRow)]
 struct Standing {
-    batch_id: String,
     name: String,
     status: String,
     traceparent: Option<String>,
@@ -50,15 +49,17 @@ impl Db {
     /// Whether a file may become this photo's, and whether it still needs to.
     pub(crate) async fn awaits(&self, batch: &BatchId, photo: &PhotoId) -> Result<Received, DbError> {
         let mut connection = self.reads.acquire().await?;
-        judge(&mut connection, batch, photo).await
+        let row = BatchRow::read(&mut connection, batch).await?;
+        judge(&mut connection, row, photo).await
     }
 
     /// The photo's file is here. On anything but [`Received::Accepted`] nothing changes.
     pub(crate) async fn receive(&self, batch: &BatchId, photo: &PhotoId, now: i64) -> Result<Received, DbError> {
         let mut tx = self.write().await?;
-        let received = judge(&mut tx, batch, photo).await?;
+        let row = BatchRow::lock(&mut tx, batch).await?;
+        let received = judge(&mut tx, row, photo).await?;
         if received == Received::Accepted {
-            sqlx::query("UPDATE photos SET received_at = ?, traceparent = ? WHERE id = ?")
+            sqlx::query("UPDATE photos SET received_at = $1, traceparent = $2 WHERE id = $3")
                 .bind(now)
                 .bind(trace::column())
                 .bind(photo.as_str())
@@ -102,16 +103,12 @@ impl Db {
     /// Fails the declared photos whose time is over, all of a batch in one change. Returns the batches and how many
     /// photos failed.
     pub(crate) async fn expire(&self, now: i64) -> Result<(Vec<Stepped>, usize), DbError> {
-        let overdue = "FROM photos JOIN batches ON batches.id = photos.batch_id
-             WHERE photos.status = 'QUEUED' AND received_at IS NULL AND expires_at <= ?
-             AND batches.status IN ('QUEUED', 'PROCESSING')";
         let mut tx = self.write().await?;
-        let rows = sqlx::query_as(sqlx::AssertSqlSafe(format!("SELECT photos.batch_id, photos.id {overdue}")));
-        let rows: Vec<(String, String)> = rows.bind(now).fetch_all(&mut *tx).await?;
-        let stepped =
-            move_all(&mut tx, &rows, PhotoStatus::Queued, PhotoStatus::Failed, Some(NOT_RECEIVED), now).await?;
+        let (from, to) = (PhotoStatus::Queued, PhotoStatus::Failed);
+        let overdue = Which { condition: "received_at IS NULL AND expires_at <= $2", now };
+        let moved = move_all(&mut tx, &overdue, from, to, Some(NOT_RECEIVED)).await?;
         tx.commit().await?;
-        Ok((stepped, rows.len()))
+        Ok(moved)
     }
 
     /// When the next declared photo's time is over, in milliseconds since the Unix epoch.
@@ -127,13 +124,8 @@ impl Db {
     /// batch is open, oldest first.
     pub(crate) async fn recover(&self, now: i64) -> Result<Vec<PhotoId>, DbError> {
         let mut tx = self.write().await?;
-        let interrupted: Vec<(String, String)> = sqlx::query_as(
-            "SELECT photos.batch_id, photos.id FROM photos JOIN batches ON batches.id = photos.batch_id
-             WHERE photos.status = 'PROCESSING' AND batches.status IN ('QUEUED', 'PROCESSING')",
-        )
-        .fetch_all(&mut *tx)
-        .await?;
-        move_all(&mut tx, &interrupted, PhotoStatus::Processing, PhotoStatus::Queued, None, now).await?;
+        let all = Which { condition: "$2 >= 0", now };
+        move_all(&mut tx, &all, PhotoStatus::Processing, PhotoStatus::Queued, None).await?;
         let waiting: Vec<(String,)> = sqlx::query_as(
             "SELECT photos.id FROM photos JOIN batches ON batches.id = photos.batch_id
              WHERE photos.status = 'QUEUED' AND received_at IS NOT NULL AND batches.status IN ('QUEUED', 'PROCESSING')
@@ -148,28 +140,30 @@ impl Db {
 
 /// The photo and its batch's head, where the batch is open and the photo in `status`.
 async fn standing(
-    tx: &mut Transaction<'_, Sqlite>,
+    tx: &mut Transaction<'_, Any>,
     photo: &PhotoId,
     status: PhotoStatus,
 ) -> Result<Option<(Standing, Head)>, DbError> {
-    let query =
-        sqlx::query_as("SELECT batch_id, name, status, traceparent FROM photos WHERE id = ?").bind(photo.as_str());
-    let Some(standing): Option<Standing> = query.fetch_optional(&mut **tx).await? else { return Ok(None) };
-    if read_word::<PhotoStatus>(&standing.status)? != status {
-        return Ok(None);
-    }
-    let Some(row) = BatchRow::read(tx, &BatchId::new(&standing.batch_id)?).await? else { return Ok(None) };
+    let query = sqlx::query_as("SELECT batch_id FROM photos WHERE id = $1").bind(photo.as_str());
+    let Some((batch,)): Option<(String,)> = query.fetch_optional(&mut **tx).await? else { return Ok(None) };
+    let Some(row) = BatchRow::lock(tx, &BatchId::new(&batch)?).await? else { return Ok(None) };
+    // Only now: before the batch was locked, someone else may have moved the photo.
+    let query = sqlx::query_as("SELECT name, status, traceparent FROM photos WHERE id = $1").bind(photo.as_str());
+    let standing: Standing = query.fetch_one(&mut **tx).await?;
     let head = row.head()?;
-    Ok((!head.status.is_terminal()).then_some((standing, head)))
+    let stands_so = read_word::<PhotoStatus>(&standing.status)? == status;
+    Ok((stands_so && !head.status.is_terminal()).then_some((standing, head)))
 }
 
-async fn judge(connection: &mut SqliteConnection, batch: &BatchId, photo: &PhotoId) -> Result<Received, DbError> {
-    let Some(row) = BatchRow::read(connection, batch).await? else { return Ok(Received::UnknownBatch) };
-    let query = sqlx::query_as("SELECT received_at IS NOT NULL, status FROM photos WHERE id = ? AND batch_id = ?");
-    let found: Option<(bool, String)> =
-        query.bind(photo.as_str()).bind(batch.as_str()).fetch_optional(connection).await?;
-    let Some((here, status)) = found else { return Ok(Received::UnknownPhoto) };
+/// What a file for this photo of the batch in `row` may become.
+async fn judge(connection: &mut AnyConnection, row: Option<BatchRow>, photo: &PhotoId) -> Result<Received, DbError> {
+    let Some(row) = row else { return Ok(Received::UnknownBatch) };
     let head = row.head()?;
+    let query = sqlx::query_as("SELECT received_at, status FROM photos WHERE id = $1 AND batch_id = $2");
+    let query = query.bind(photo.as_str()).bind(head.batch_id.as_str());
+    let found: Option<(Option<i64>, String)> = query.fetch_optional(connection).await?;
+    let Some((received_at, status)) = found else { return Ok(Received::UnknownPhoto) };
+    let here = received_at.is_some();
     Ok(match read_word(&status)? {
         _ if here => Received::AlreadyHere,
         _ if head.status.is_terminal() => Received::Ended(head.status),
@@ -178,29 +172,44 @@ async fn judge(connection: &mut SqliteConnection, batch: &BatchId, photo: &Photo
     })
 }
 
-/// Moves photos, given as pairs of batch and photo, all of a batch in one change.
+/// Photos that are to be moved: a condition on their columns, in which `$2` is the time.
+struct Which {
+    condition: &'static str,
+    now: i64,
+}
+
+/// Moves photos of open batches, all of a batch in one change. Returns the batches and how many photos moved. Batches are
+/// locked in the order of their ids, so that two who do this can't wait for each other.
 async fn move_all(
-    tx: &mut Transaction<'_, Sqlite>,
-    photos: &[(String, String)],
+    tx: &mut Transaction<'_, Any>,
+    which: &Which,
     from: PhotoStatus,
     to: PhotoStatus,
     error: Option<&str>,
-    now: i64,
-) -> Result<Vec<Stepped>, DbError> {
-    let mut stepped = Vec::new();
-    for of_batch in by_batch(photos)? {
-        let (batch, ids) = of_batch;
-        let Some(row) = BatchRow::read(tx, &batch).await? else { continue };
+) -> Result<(Vec<Stepped>, usize), DbError> {
+    let condition = which.condition;
+    let batches = format!(
+        "SELECT DISTINCT photos.batch_id FROM photos JOIN batches ON batches.id = photos.batch_id
+         WHERE photos.status = $1 AND {condition} AND batches.status IN ('QUEUED', 'PROCESSING')
+         ORDER BY photos.batch_id"
+    );
+    let query = sqlx::query_as(AssertSqlSafe(batches)).bind(photo_word(from)).bind(which.now);
+    let batches: Vec<(String,)> = query.fetch_all(&mut **tx).await?;
+    let (mut stepped, mut photos) = (Vec::new(), 0);
+    for (batch,) in batches {
+        let Some(row) = BatchRow::lock(tx, &BatchId::new(&batch)?).await? else { continue };
+        let head = row.head()?;
+        // Asked again: before the batch was locked, a file may have come, or the batch have ended.
+        let ids = format!("SELECT id FROM photos WHERE status = $1 AND {condition} AND batch_id = $3");
+        let query = sqlx::query_as(AssertSqlSafe(ids)).bind(photo_word(from)).bind(which.now).bind(&batch);
+        let ids: Vec<(String,)> = query.fetch_all(&mut **tx).await?;
+        if ids.is_empty() || head.status.is_terminal() {
+            continue;
+        }
+        let ids = ids.iter().map(|(id,)| PhotoId::new(id)).collect::<Result<Vec<_>, _>>()?;
         let moves: Vec<Move<'_>> = ids.iter().map(|photo| Move { photo, from, to, result: None, error }).collect();
-        stepped.push(step(tx, row.head()?, &moves, now).await?);
+        stepped.push(step(tx, head, &moves, which.now).await?);
+        photos += ids.len();
     }
-    Ok(stepped)
-}
-
-fn by_batch(photos: &[(String, String)]) -> Result<Vec<(BatchId, Vec<PhotoId>)>, DbError> {
-    let mut grouped = std::collections::BTreeMap::<BatchId, Vec<PhotoId>>::new();
-    for (batch, photo) in photos {
-        grouped.entry(BatchId::new(batch)?).or_default().push(PhotoId::new(photo)?);
-    }
-    Ok(grouped.into_iter().collect())
+    Ok((stepped, photos))
 }

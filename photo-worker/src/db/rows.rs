@@ -2,10 +2,10 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::IntoDeserializer as _};
-use sqlx::{FromRow, SqliteConnection};
+use sqlx::{AnyConnection, FromRow};
 use wire::{BatchId, BatchStatus, Counts, Head, Json, Photo, PhotoId, PhotoStatus, Position};
 
-use super::DbError;
+use super::{DbError, Kind};
 
 /// A batch.
 #[derive(Debug, Clone, FromRow)]
@@ -25,8 +25,17 @@ pub(super) struct BatchRow {
 }
 
 impl BatchRow {
-    pub(super) async fn read(connection: &mut SqliteConnection, id: &BatchId) -> Result<Option<Self>, DbError> {
-        let query = sqlx::query_as("SELECT * FROM batches WHERE id = ?").bind(id.as_str());
+    pub(super) async fn read(connection: &mut AnyConnection, id: &BatchId) -> Result<Option<Self>, DbError> {
+        let query = sqlx::query_as("SELECT * FROM batches WHERE id = $1").bind(id.as_str());
+        Ok(query.fetch_optional(connection).await?)
+    }
+
+    /// Reads it, and keeps everyone else from changing it until the transaction ends. In SQLite the transaction does.
+    pub(super) async fn lock(connection: &mut AnyConnection, id: &BatchId) -> Result<Option<Self>, DbError> {
+        if Kind::of(connection) == Kind::Sqlite {
+            return Self::read(connection, id).await;
+        }
+        let query = sqlx::query_as("SELECT * FROM batches WHERE id = $1 FOR UPDATE").bind(id.as_str());
         Ok(query.fetch_optional(connection).await?)
     }
 
@@ -91,21 +100,21 @@ impl PhotoRow {
 }
 
 /// Writes a head over its batch's row.
-pub(super) async fn write_head(connection: &mut SqliteConnection, head: &Head, now: i64) -> Result<(), DbError> {
+pub(super) async fn write_head(connection: &mut AnyConnection, head: &Head, now: i64) -> Result<(), DbError> {
     let Counts { queued, processing, completed, failed, .. } = head.counts;
     let query = sqlx::query(
-        "UPDATE batches SET epoch = ?, version = ?, status = ?, queued = ?, processing = ?, completed = ?, failed = ?,
-         updated_at = ? WHERE id = ?",
+        "UPDATE batches SET epoch = $1, version = $2, status = $3, queued = $4, processing = $5, completed = $6,
+         failed = $7, updated_at = $8 WHERE id = $9",
     );
     let position = head.position;
     query
         .bind(position.epoch().cast_signed())
         .bind(position.version().cast_signed())
         .bind(batch_word(head.status))
-        .bind(queued)
-        .bind(processing)
-        .bind(completed)
-        .bind(failed)
+        .bind(i64::from(queued))
+        .bind(i64::from(processing))
+        .bind(i64::from(completed))
+        .bind(i64::from(failed))
         .bind(now)
         .bind(head.batch_id.as_str())
         .execute(connection)

@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use publisher::{ProgressSource, SourceError};
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 use wire::{BatchId, BatchState, Changes, Photo, Position};
 
 use super::{
@@ -18,9 +18,9 @@ impl Db {
         Ok(Some((BatchState::new(changes.head, changes.photos)?, changes.owner)))
     }
 
-    /// Head and photos in one read transaction: in WAL mode both statements see the same commit.
+    /// Head and photos in one read transaction: both statements see the same commit.
     async fn changes_since(&self, batch: &BatchId, since: Option<Position>) -> Result<Option<Changes>, DbError> {
-        let mut tx = self.reads.begin().await?;
+        let mut tx = self.snapshot().await?;
         let Some(row) = BatchRow::read(&mut tx, batch).await? else { return Ok(None) };
         let head = row.head()?;
         let since = since.filter(|since| since.epoch() == head.position.epoch());
@@ -31,12 +31,12 @@ impl Db {
 }
 
 async fn photos_after(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     batch: &BatchId,
     since: Option<Position>,
 ) -> Result<Vec<Photo>, DbError> {
     let rows: Vec<PhotoRow> = sqlx::query_as(
-        "SELECT id, name, status, version, result, error FROM photos WHERE batch_id = ? AND version > ?",
+        "SELECT id, name, status, version, result, error FROM photos WHERE batch_id = $1 AND version > $2",
     )
     .bind(batch.as_str())
     .bind(since.map_or(0, Position::version).cast_signed())
@@ -53,7 +53,7 @@ impl ProgressSource for Db {
     async fn unsettled(&self, since: SystemTime) -> Result<Vec<BatchId>, SourceError> {
         let since = since.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let ids: Vec<(String,)> =
-            sqlx::query_as("SELECT id FROM batches WHERE status IN ('QUEUED', 'PROCESSING') OR updated_at > ?")
+            sqlx::query_as("SELECT id FROM batches WHERE status IN ('QUEUED', 'PROCESSING') OR updated_at > $1")
                 .bind(i64::try_from(since).unwrap_or(i64::MAX))
                 .fetch_all(&self.reads)
                 .await?;

@@ -1,6 +1,6 @@
 //! One change of a batch: photos move, counts and status follow, the version rises.
 
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 use wire::{BatchId, BatchStatus, Head, PhotoId, PhotoStatus, Position};
 
 use super::{
@@ -28,7 +28,7 @@ pub(super) struct Move<'a> {
 
 /// Moves photos of an open batch within the caller's transaction.
 pub(super) async fn step(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     mut head: Head,
     moves: &[Move<'_>],
     now: i64,
@@ -47,8 +47,8 @@ pub(super) async fn step(
     Ok(Stepped { ended: head.status.is_terminal(), batch: head.batch_id })
 }
 
-async fn write_photo(connection: &mut SqliteConnection, step: &Move<'_>, at: Position) -> Result<(), DbError> {
-    sqlx::query("UPDATE photos SET status = ?, version = ?, result = ?, error = ? WHERE id = ?")
+async fn write_photo(connection: &mut AnyConnection, step: &Move<'_>, at: Position) -> Result<(), DbError> {
+    sqlx::query("UPDATE photos SET status = $1, version = $2, result = $3, error = $4 WHERE id = $5")
         .bind(photo_word(step.to))
         .bind(at.version().cast_signed())
         .bind(step.result)

@@ -1,22 +1,73 @@
 //! The rows: what one step changes, and what the publisher and the edge read of it.
 
+use std::{sync::Arc, time::Duration};
+
 use publisher::{
     ProgressSource as _,
     token::{Batches, Grant},
 };
+use stack::PostgresServer;
 use tempfile::TempDir;
 use wire::{BatchId, BatchState, BatchStatus, PhotoId, PhotoStatus, Position};
 
-use super::{open::THESE, *};
+use super::{open::THESE_IN_SQLITE, *};
 use crate::{
     access::{Caller, Visible},
     names,
 };
 
-async fn database() -> (Db, TempDir) {
-    let dir = tempfile::tempdir().unwrap();
-    (Db::open(&format!("sqlite://{}", dir.path().join("a.db").display())).await.unwrap(), dir)
+/// What a database lives in, as long as a test needs it.
+enum Keep {
+    File { _dir: TempDir },
+    Server { _server: Arc<PostgresServer> },
 }
+
+async fn database(kind: Kind) -> (Db, Keep) {
+    match kind {
+        Kind::Sqlite => {
+            let dir = tempfile::tempdir().unwrap();
+            let url = format!("sqlite://{}", dir.path().join("a.db").display());
+            (Db::open(&url).await.unwrap(), Keep::File { _dir: dir })
+        }
+        Kind::Postgres => {
+            let server = PostgresServer::shared().await.unwrap();
+            let db = Db::open(&server.database().unwrap()).await.unwrap();
+            (db, Keep::Server { _server: server })
+        }
+    }
+}
+
+/// Runs each of these on both databases.
+macro_rules! on_both {
+    ($($test:ident),+ $(,)?) => {
+        mod on_sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(super::Kind::Sqlite).await;
+            })+
+        }
+        mod on_postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(super::Kind::Postgres).await;
+            })+
+        }
+    };
+}
+
+on_both!(
+    each_change_raises_the_version_by_one_and_carries_only_its_photos,
+    the_last_photo_ends_the_batch,
+    work_on_a_cancelled_batch_changes_nothing,
+    a_retry_runs_again_what_is_not_done_and_asks_for_missing_files_again,
+    after_a_restart_interrupted_photos_are_queued_and_progress_does_not_fall,
+    overdue_photos_of_a_batch_fail_in_one_change,
+    unsettled_are_the_open_batches_and_those_that_changed_lately,
+    every_read_is_one_consistent_snapshot,
+    a_list_has_the_newest_of_exactly_those_that_may_be_seen,
+    pages_of_any_size_have_each_batch_once_in_the_order_of_the_whole,
+    a_list_tells_some_thumbnails_of_what_was_done_lately,
+);
 
 /// A batch of photos whose files are here, made at 1,000 ms.
 async fn batch(db: &Db, photos: usize, received: bool) -> (BatchId, Vec<PhotoId>) {
@@ -37,9 +88,8 @@ fn at(version: u64) -> Position {
     Position::new(1_000, version).unwrap()
 }
 
-#[tokio::test]
-async fn each_change_raises_the_version_by_one_and_carries_only_its_photos() {
-    let (db, _dir) = database().await;
+async fn each_change_raises_the_version_by_one_and_carries_only_its_photos(kind: Kind) {
+    let (db, _keep) = database(kind).await;
     let (id, photos) = batch(&db, 2, true).await;
     db.begin(&photos[0], 2_000).await.unwrap().unwrap();
     let stepped = db.finish(&photos[0], Ok(r#"{"width":1}"#), 3_000).await.unwrap().unwrap();
@@ -56,9 +106,8 @@ async fn each_change_raises_the_version_by_one_and_carries_only_its_photos() {
     assert_eq!((other_epoch.since, other_epoch.photos.len()), (None, 2));
 }
 
-#[tokio::test]
-async fn the_last_photo_ends_the_batch() {
-    let (db, _dir) = database().await;
+async fn the_last_photo_ends_the_batch(kind: Kind) {
+    let (db, _keep) = database(kind).await;
     let (id, photos) = batch(&db, 2, true).await;
     for (photo, outcome) in photos.iter().zip([Ok("{}"), Err("blurred")]) {
         db.begin(photo, 2_000).await.unwrap().unwrap();
@@ -69,9 +118,8 @@ async fn the_last_photo_ends_the_batch() {
     assert!(db.begin(&photos[0], 3_000).await.unwrap().is_none(), "what is done is not begun again");
 }
 
-#[tokio::test]
-async fn work_on_a_cancelled_batch_changes_nothing() {
-    let (db, _dir) = database().await;
+async fn work_on_a_cancelled_batch_changes_nothing(kind: Kind) {
+    let (db, _keep) = database(kind).await;
     let (id, photos) = batch(&db, 2, true).await;
     db.begin(&photos[0], 2_000).await.unwrap().unwrap();
     assert!(matches!(db.cancel(&id, 3_000).await.unwrap(), Cancellation::Done(_)));
@@ -81,9 +129,8 @@ async fn work_on_a_cancelled_batch_changes_nothing() {
     assert_eq!(state(&db, &id).await, cancelled);
 }
 
-#[tokio::test]
-async fn a_retry_runs_again_what_is_not_done_and_asks_for_missing_files_again() {
-    let (db, _dir) = database().await;
+async fn a_retry_runs_again_what_is_not_done_and_asks_for_missing_files_again(kind: Kind) {
+    let (db, _keep) = database(kind).await;
     let (id, photos) = batch(&db, 2, true).await;
     db.begin(&photos[0], 2_000).await.unwrap();
     db.cancel(&id, 3_000).await.unwrap();
@@ -96,9 +143,8 @@ async fn a_retry_runs_again_what_is_not_done_and_asks_for_missing_files_again() 
     assert!(db.finish(&photos[0], Ok("{}"), 5_000).await.unwrap().is_none(), "work of the old epoch is dropped");
 }
 
-#[tokio::test]
-async fn after_a_restart_interrupted_photos_are_queued_and_progress_does_not_fall() {
-    let (db, _dir) = database().await;
+async fn after_a_restart_interrupted_photos_are_queued_and_progress_does_not_fall(kind: Kind) {
+    let (db, _keep) = database(kind).await;
     let (id, photos) = batch(&db, 3, true).await;
     db.begin(&photos[0], 2_000).await.unwrap();
     db.begin(&photos[1], 2_000).await.unwrap();
@@ -110,9 +156,8 @@ async fn after_a_restart_interrupted_photos_are_queued_and_progress_does_not_fal
     assert_eq!(after.head().status, BatchStatus::Processing, "a batch that has begun stays begun");
 }
 
-#[tokio::test]
-async fn overdue_photos_of_a_batch_fail_in_one_change() {
-    let (db, _dir) = database().await;
+async fn overdue_photos_of_a_batch_fail_in_one_change(kind: Kind) {
+    let (db, _keep) = database(kind).await;
     let (id, photos) = batch(&db, 3, false).await;
     assert_eq!(db.receive(&id, &photos[0], 2_000).await.unwrap(), Received::Accepted);
     assert_eq!(db.next_expiry().await.unwrap(), Some(61_000));
@@ -125,9 +170,8 @@ async fn overdue_photos_of_a_batch_fail_in_one_change() {
     assert_eq!(db.receive(&id, &photos[0], 62_000).await.unwrap(), Received::AlreadyHere);
 }
 
-#[tokio::test]
-async fn unsettled_are_the_open_batches_and_those_that_changed_lately() {
-    let (db, _dir) = database().await;
+async fn unsettled_are_the_open_batches_and_those_that_changed_lately(kind: Kind) {
+    let (db, _keep) = database(kind).await;
     let (open, _) = batch(&db, 1, true).await;
     let (ended, photos) = batch(&db, 1, true).await;
     db.begin(&photos[0], 2_000).await.unwrap();
@@ -142,9 +186,8 @@ async fn unsettled_are_the_open_batches_and_those_that_changed_lately() {
 }
 
 /// Readers and a writer at the same time: no version is ever seen without its photo.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_read_is_one_consistent_snapshot() {
-    let (db, _dir) = database().await;
+async fn every_read_is_one_consistent_snapshot(kind: Kind) {
+    let (db, _keep) = database(kind).await;
     let (id, photos) = batch(&db, 40, true).await;
     let (reader, of) = (db.clone(), id.clone());
     let reading = tokio::spawn(async move {
@@ -178,9 +221,8 @@ async fn batches_of_several(db: &Db) -> Vec<(BatchId, Option<&'static str>)> {
     batches
 }
 
-#[tokio::test]
-async fn a_list_has_the_newest_of_exactly_those_that_may_be_seen() {
-    let (db, _dir) = database().await;
+async fn a_list_has_the_newest_of_exactly_those_that_may_be_seen(kind: Kind) {
+    let (db, _keep) = database(kind).await;
     let batches = batches_of_several(&db).await;
     let named = |ns: &[usize]| Batches::These(ns.iter().map(|n| batches[*n].0.clone()).collect());
     let mut callers = vec![Caller::Developer(None)];
@@ -209,9 +251,8 @@ async fn a_list_has_the_newest_of_exactly_those_that_may_be_seen() {
     assert!(db.batches_of("p", Caller::Bearer(ticket).visible(), None, 100).await.unwrap().is_empty());
 }
 
-#[tokio::test]
-async fn pages_of_any_size_have_each_batch_once_in_the_order_of_the_whole() {
-    let (db, _dir) = database().await;
+async fn pages_of_any_size_have_each_batch_once_in_the_order_of_the_whole(kind: Kind) {
+    let (db, _keep) = database(kind).await;
     batches_of_several(&db).await;
     for caller in [Caller::Developer(None), Caller::Developer(Some("anna".to_owned()))] {
         let whole = db.batches_of("p", caller.visible(), None, 100).await.unwrap();
@@ -229,9 +270,8 @@ async fn pages_of_any_size_have_each_batch_once_in_the_order_of_the_whole() {
     }
 }
 
-#[tokio::test]
-async fn a_list_tells_some_thumbnails_of_what_was_done_lately() {
-    let (db, _dir) = database().await;
+async fn a_list_tells_some_thumbnails_of_what_was_done_lately(kind: Kind) {
+    let (db, _keep) = database(kind).await;
     let (_, none) = batch(&db, 2, true).await;
     let (some, photos) = batch(&db, 40, true).await;
     for (n, photo) in photos.iter().take(36).enumerate() {
@@ -249,9 +289,12 @@ async fn a_list_tells_some_thumbnails_of_what_was_done_lately() {
 
 #[tokio::test]
 async fn whoever_sees_little_walks_little() {
-    let (db, _dir) = database().await;
+    let (db, _keep) = database(Kind::Sqlite).await;
     let plan: Vec<(i64, i64, i64, String)> =
-        sqlx::query_as(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {THESE}"))).fetch_all(&db.reads).await.unwrap();
+        sqlx::query_as(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {THESE_IN_SQLITE}")))
+            .fetch_all(&db.reads)
+            .await
+            .unwrap();
     let steps: Vec<&str> = plan.iter().map(|(.., step)| &**step).filter(|step| step.contains(" batches ")).collect();
     let by = |start: &str| steps.iter().filter(|step| step.starts_with(start)).count();
     let owners = by("SEARCH batches USING INDEX batches_of_owner (project_id=? AND owner=? AND created_at<?)");

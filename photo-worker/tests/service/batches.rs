@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 use stack::GUARD;
 use wire::{BatchId, BatchStatus};
 
-use crate::world::{World, answer, database_url, file, ids, picture};
+use crate::world::{World, answer, file, ids, picture};
 
 #[tokio::test]
 async fn a_batch_with_a_text_file_among_its_photos_ends_partial_with_the_reason() {
@@ -151,7 +151,7 @@ async fn stopping_delivers_what_is_due() {
     let (batch, photos) = api.declare(&["a.jpg", "b.jpg"]).await;
     api.upload(&batch, &photos[0], picture(ImageFormat::Jpeg)).await;
     assert_eq!(world.service.stop().await, []);
-    let database = Db::open(&database_url(&world.dir)).await.unwrap();
+    let database = Db::open(&world.dir.database_url).await.unwrap();
     let id = BatchId::new(&batch).unwrap();
     let committed = database.changes(&id, None).await.unwrap().unwrap();
     let publisher = Publisher::builder(world.redis.url()).connect().await.unwrap();

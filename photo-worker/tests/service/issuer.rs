@@ -21,7 +21,7 @@ use tokio_rustls::{
 use crate::{
     process::Program,
     tokens::{Issuer, Pair, SECRET, jwks, token},
-    world::{World, answer},
+    world::{Place, World, answer},
 };
 
 /// More than the pause between two fetches of a key set.
@@ -120,7 +120,7 @@ async fn an_issuer_that_gives_no_keys_makes_the_service_unavailable_until_it_doe
 
 #[tokio::test]
 async fn an_issuer_behind_https_is_asked_when_its_certificate_is_good() {
-    let (redis, dir) = (RedisServer::start().await.unwrap(), tempfile::tempdir().unwrap());
+    let (redis, dir) = (RedisServer::start().await.unwrap(), Place::new().await);
     let pair = Pair::new("k-1");
     let url = format!("https://{}/jwks.json", https(dir.path(), jwks(&[&pair])).await);
     certificate(dir.path(), "other", &AUTHORITY);

@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail by panicking")]
 
+/// Whether rows are in Postgres (`on_postgres.rs`) or, as here, in SQLite.
+const ON_POSTGRES: bool = false;
+
 mod access;
 mod bad_input;
 mod batches;

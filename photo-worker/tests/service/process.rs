@@ -10,9 +10,8 @@ use nix::{
     unistd::Pid,
 };
 use stack::RedisServer;
-use tempfile::TempDir;
 
-use crate::world::database_url;
+use crate::world::Place;
 
 pub(crate) struct Program {
     pub process: Child,
@@ -21,16 +20,16 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    pub(crate) fn start(redis: &RedisServer, dir: &TempDir) -> Self {
+    pub(crate) fn start(redis: &RedisServer, dir: &Place) -> Self {
         Self::start_with(redis, dir, &[])
     }
 
     /// With these variables over the others.
-    pub(crate) fn start_with(redis: &RedisServer, dir: &TempDir, variables: &[(&str, &str)]) -> Self {
+    pub(crate) fn start_with(redis: &RedisServer, dir: &Place, variables: &[(&str, &str)]) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_batchcast-photo-worker"))
             .env("PHOTO_WORKER_LISTEN", "127.0.0.1:0")
             .env("REDIS_URL", redis.url())
-            .env("DATABASE_URL", database_url(dir))
+            .env("DATABASE_URL", &dir.database_url)
             .env("PHOTO_DIR", dir.path().join("photos"))
             .env("WORKER_THREADS", "1")
             .env("TRUST_USER_HEADER", "true")
@@ -56,7 +55,7 @@ impl Drop for Program {
 
 #[tokio::test]
 async fn it_prints_one_line_and_ends_in_order_when_told_to() {
-    let (redis, dir) = (RedisServer::start().await.unwrap(), tempfile::tempdir().unwrap());
+    let (redis, dir) = (RedisServer::start().await.unwrap(), Place::new().await);
     let mut program = Program::start(&redis, &dir);
     let id = i32::try_from(program.process.id()).unwrap();
     kill(Pid::from_raw(id), Signal::SIGTERM).unwrap();

@@ -7,7 +7,7 @@ use wire::BatchStatus;
 
 use crate::{
     process::Program,
-    world::{Api, picture, watched},
+    world::{Api, Place, picture, watched},
 };
 
 fn api(program: &Program) -> Api {
@@ -16,7 +16,7 @@ fn api(program: &Program) -> Api {
 
 #[tokio::test]
 async fn photos_that_were_uploaded_before_it_was_killed_are_analysed_after() {
-    let (redis, dir) = (RedisServer::start().await.unwrap(), tempfile::tempdir().unwrap());
+    let (redis, dir) = (RedisServer::start().await.unwrap(), Place::new().await);
     let mut program = Program::start(&redis, &dir);
     let names: Vec<String> = (0..12).map(|n| format!("{n}.png")).collect();
     let (batch, photos) = api(&program).declare(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
@@ -35,7 +35,7 @@ async fn photos_that_were_uploaded_before_it_was_killed_are_analysed_after() {
 
 #[tokio::test]
 async fn a_batch_that_redis_has_forgotten_meanwhile_is_published_again_at_start() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Place::new().await;
     let redis = RedisServer::start().await.unwrap();
     let program = Program::start(&redis, &dir);
     let (batch, photos) = api(&program).declare(&["a.jpg"]).await;

@@ -1,6 +1,6 @@
 //! A Redis, a folder, a service in this process, and a client.
 
-use std::io::Cursor;
+use std::{io::Cursor, path::Path, sync::Arc};
 
 use batchcast_photo_worker::{Config, Service};
 use futures::StreamExt as _;
@@ -8,24 +8,24 @@ use image::{ImageFormat, Rgb, RgbImage};
 use publisher::Publisher;
 use reqwest::{Client, RequestBuilder, StatusCode, multipart};
 use serde_json::{Value, json};
-use stack::{GUARD, RedisServer};
+use stack::{GUARD, PostgresServer, RedisServer};
 use tempfile::TempDir;
 use wire::{BatchId, BatchState};
 
 pub(crate) struct World {
     pub redis: RedisServer,
-    pub dir: TempDir,
+    pub dir: Place,
     pub service: Service,
 }
 
 /// The settings of a service with its files in `dir`, and these over the defaults.
-pub(crate) fn config(redis: &RedisServer, dir: &TempDir, variables: &[(&str, &str)]) -> Config {
+pub(crate) fn config(redis: &RedisServer, dir: &Place, variables: &[(&str, &str)]) -> Config {
     Config::from_lookup(|name| {
         let given = variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
         given.or_else(|| match name {
             "PHOTO_WORKER_LISTEN" => Some("127.0.0.1:0".to_owned()),
             "REDIS_URL" => Some(redis.url().to_owned()),
-            "DATABASE_URL" => Some(database_url(dir)),
+            "DATABASE_URL" => Some(dir.database_url.clone()),
             "PHOTO_DIR" => Some(dir.path().join("photos").display().to_string()),
             // Most tests are about something else than who is asking.
             "TRUST_USER_HEADER" => Some("true".to_owned()),
@@ -35,13 +35,32 @@ pub(crate) fn config(redis: &RedisServer, dir: &TempDir, variables: &[(&str, &st
     .unwrap()
 }
 
-pub(crate) fn database_url(dir: &TempDir) -> String {
-    format!("sqlite://{}", dir.path().join("photos.db").display())
+/// Where a service keeps what outlives it: a folder, and a database of the kind that this program tests on.
+pub(crate) struct Place {
+    dir: TempDir,
+    pub database_url: String,
+    _server: Option<Arc<PostgresServer>>,
+}
+
+impl Place {
+    pub(crate) async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        if crate::ON_POSTGRES {
+            let server = PostgresServer::shared().await.unwrap();
+            return Self { dir, database_url: server.database().unwrap(), _server: Some(server) };
+        }
+        let database_url = format!("sqlite://{}", dir.path().join("photos.db").display());
+        Self { dir, database_url, _server: None }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
 }
 
 impl World {
     pub(crate) async fn start(variables: &[(&str, &str)]) -> Self {
-        let (redis, dir) = (RedisServer::start().await.unwrap(), tempfile::tempdir().unwrap());
+        let (redis, dir) = (RedisServer::start().await.unwrap(), Place::new().await);
         let service = Service::start(&config(&redis, &dir, variables)).await.unwrap();
         Self { redis, dir, service }
     }

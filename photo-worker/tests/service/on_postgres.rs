@@ -1,0 +1,15 @@
+//! The same tests as in `main.rs`, with rows in a real Postgres.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail by panicking")]
+
+/// Whether rows are in Postgres or, as in `main.rs`, in SQLite.
+const ON_POSTGRES: bool = true;
+
+mod access;
+mod bad_input;
+mod batches;
+mod issuer;
+mod process;
+mod restart;
+mod tokens;
+mod world;
