@@ -1,8 +1,11 @@
 //! The bounded pool that analyses photos.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use tokio::{
@@ -18,6 +21,9 @@ use crate::{
     service::{App, now_ms},
     trace,
 };
+
+/// How long a database that failed is left alone.
+const DATABASE_PAUSE: Duration = Duration::from_secs(2);
 
 /// Photos that wait for a worker. The rows are the truth; this only names them, and is filled from them at start.
 #[derive(Clone)]
@@ -68,8 +74,32 @@ async fn work(app: Arc<App>, mut stop: watch::Receiver<bool>) {
         };
         let Some(photo) = photo else { return };
         if let Err(error) = process(&app, &photo).await {
-            // The row still says QUEUED or PROCESSING: the next start takes it up again.
             tracing::error!(%photo, %error, "a photo could not be worked on");
+            // What has become of the row nobody knows. Told to stop, the next start takes it up again.
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return,
+                () = take_up_again(&app, photo, &error) => {}
+            }
+        }
+    }
+}
+
+/// Puts the photo back into the queue once the database answers.
+async fn take_up_again(app: &App, photo: PhotoId, error: &DbError) {
+    if !matches!(error, DbError::Failed(_)) {
+        return;
+    }
+    loop {
+        tokio::time::sleep(DATABASE_PAUSE).await;
+        match app.db.requeue(&photo, now_ms()).await {
+            Ok(batch) => {
+                // A commit whose answer was lost may have told nobody.
+                app.publisher.notify(&batch);
+                app.queue.push(photo);
+                return;
+            }
+            Err(error) => tracing::warn!(%photo, %error, "the database still fails"),
         }
     }
 }

@@ -42,15 +42,19 @@ impl Database {
         self.batches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All photos queued, in an epoch that is the time of the batch's making.
-    fn create(&self, id: &BatchId, photos: u32) -> Result<(), SourceError> {
+    /// All photos queued, in an epoch that is the time of the batch's making. Whether there was no such batch yet.
+    fn create(&self, id: &BatchId, photos: u32) -> Result<bool, SourceError> {
         let position = Position::new(u64::try_from(Timestamp::now().as_millisecond())?, 1)?;
         let counts = Counts { total: photos, queued: photos, ..Counts::default() };
         let head = Head::new(id.clone(), position, BatchStatus::Queued, counts, Timestamp::now().to_string());
         let photo = |n| Ok(Photo::new(PhotoId::new(&format!("photo-{n:05}"))?, PhotoStatus::Queued, 1));
         let photos = (1..=photos).map(photo).collect::<Result<Vec<_>, SourceError>>()?;
-        self.batches().insert(id.clone(), BatchState::new(head, photos)?);
-        Ok(())
+        let (mut batches, state) = (self.batches(), BatchState::new(head, photos)?);
+        if batches.contains_key(id) {
+            return Ok(false);
+        }
+        batches.insert(id.clone(), state);
+        Ok(true)
     }
 
     /// One transaction: the photo, the counts, the version. Whether the batch has ended with it.
@@ -122,7 +126,9 @@ async fn create(
     Query(wanted): Query<Wanted>,
 ) -> Result<(StatusCode, Json<serde_json::Value>), Failed> {
     let id = BatchId::new(&id).map_err(|error| Failed(StatusCode::BAD_REQUEST, error.to_string()))?;
-    app.database.create(&id, wanted.photos)?;
+    if !app.database.create(&id, wanted.photos)? {
+        return Err(Failed(StatusCode::CONFLICT, format!("there is a batch {id} already")));
+    }
     app.publisher.notify(&id);
     let answer = Json(serde_json::json!({ "batchId": id.as_str(), "streamUrl": format!("/api/batches/{id}/stream") }));
     tokio::spawn(async move {

@@ -7,7 +7,7 @@
 //! then nobody knows whether the request arrived.
 
 use std::{
-    fmt,
+    fmt, io,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -33,6 +33,8 @@ mod address;
 use address::is_public;
 
 /// How much of an answer is read, and for how long: only its status counts, and a few words of it.
+/// How long one address of a name is tried: a dead one leaves time for the next.
+const CONNECTING: Duration = Duration::from_secs(3);
 const MOST_ANSWER_BYTES: usize = 4 * 1024;
 const ANSWER_BODY_WITHIN: Duration = Duration::from_secs(1);
 
@@ -136,7 +138,8 @@ impl Target {
         let mut last =
             Undelivered::again("its name has no address, or only those of private networks, which are refused");
         for address in allowed {
-            match TcpStream::connect(address).await {
+            let connecting = tokio::time::timeout(CONNECTING, TcpStream::connect(address)).await;
+            match connecting.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
                 Ok(stream) => {
                     // What a dropped connection has not sent yet shall never arrive: something newer may have by then.
                     let ready = stream.set_nodelay(true).and_then(|()| stream.set_zero_linger());

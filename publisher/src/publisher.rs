@@ -7,7 +7,7 @@ use std::{
 
 use futures::Stream;
 use tokio::{runtime::Handle, task::JoinHandle, time::Instant};
-use wire::{BatchId, BatchState, Cause, Changes, PhotoId, StateError, Stored, TraceParent, script::Reply};
+use wire::{BatchId, BatchState, Cause, Changes, Head, PhotoId, StateError, Stored, TraceParent, script::Reply};
 
 use crate::{
     EditError, Metrics, Outcome, PublishError, PublisherBuilder, RedisSettings, SinkMetrics, Traced, Tracked, Tracker,
@@ -273,6 +273,11 @@ impl Publisher {
         &self.inner.counters
     }
 
+    /// The batch stands so in Redis: who is to be told of that is told.
+    pub(crate) fn mark_sinks(&self, head: &Head) {
+        self.inner.sinks.mark(head);
+    }
+
     pub(crate) fn has_source(&self) -> bool {
         self.inner.source.is_some()
     }
@@ -299,7 +304,7 @@ impl Publisher {
             self.inner.counters.replaced();
         }
         if done.reply != Reply::NeedsFull {
-            self.inner.sinks.mark(&changes.head);
+            self.mark_sinks(&changes.head);
         }
         Ok(done)
     }

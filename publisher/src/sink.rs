@@ -204,18 +204,30 @@ pub(crate) trait DynSink: Send + Sync {
     fn deliver<'a>(&'a self, event: &'a Event) -> Delivery<'a>;
 }
 
+/// What anyone means who asks for longer: for ever. It can be added to a time without an overflow.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 impl<S: Sink> DynSink for S {
     fn name(&self) -> &str {
         Sink::name(self)
     }
 
     fn interest(&self) -> Interest {
-        Sink::interest(self)
+        match Sink::interest(self) {
+            Interest::Changes { every } => Interest::Changes { every: every.min(LONGEST) },
+            Interest::Ends => Interest::Ends,
+        }
     }
 
     fn pace(&self) -> Pace {
         let pace = Sink::pace(self);
-        Pace { within: pace.within.max(Duration::from_millis(10)), ..pace }
+        Pace {
+            within: pace.within.clamp(Duration::from_millis(10), LONGEST),
+            first_pause: pace.first_pause.min(LONGEST),
+            longest_pause: pace.longest_pause.min(LONGEST),
+            rest: pace.rest.min(LONGEST),
+            ..pace
+        }
     }
 
     fn deliver<'a>(&'a self, event: &'a Event) -> Delivery<'a> {

@@ -148,11 +148,11 @@ impl SqlSource {
         let Some(row) = rows.first() else { return Ok(None) };
         let (head, owner) = Columns { query, row }.head(batch)?;
         let since = since.filter(|since| since.epoch() == head.position.epoch());
-        let after = since.map_or(0, Position::version);
-        let rows = session.rows(photos, &[Bind::Text(batch.as_str()), Bind::Integer(after.cast_signed())]).await?;
+        let after = since.map_or(-1, |since| since.version().cast_signed());
+        let rows = session.rows(photos, &[Bind::Text(batch.as_str()), Bind::Integer(after)]).await?;
         session.commit().await?;
         let changed = rows.iter().map(|row| Columns { query: photos, row }.photo());
-        let changed = changed.filter(|photo| photo.as_ref().map_or(true, |photo| photo.version > after || after == 0));
+        let changed = changed.filter(|photo| photo.as_ref().map_or(true, |photo| photo.version.cast_signed() > after));
         Ok(Some(Changes::new(since, head, changed.collect::<Result<_, _>>()?).owned_by(owner)))
     }
 
@@ -201,7 +201,7 @@ impl SqlSourceBuilder {
     }
 
     /// How long a statement, a lock or a connection is waited for, at least 1 ms; default
-    /// [`DEFAULT_STATEMENT_TIMEOUT`]. In SQLite it is the time of a whole transaction, in which no more than two are run.
+    /// [`DEFAULT_STATEMENT_TIMEOUT`]. In SQLite it is the time of a whole transaction.
     pub fn statement_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self

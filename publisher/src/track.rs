@@ -131,6 +131,10 @@ impl Tracker {
         loop {
             let result = store.track(&call).await;
             self.count(&result);
+            if let Ok(Answer { head: Some(head), .. }) = &result {
+                // Also where nothing was changed: the answer that told of the change may have been lost.
+                self.publisher.mark_sinks(head);
+            }
             let left = self.patience.saturating_sub(begun.elapsed());
             match result {
                 Err(error @ PublishError::Unanswered { .. }) if !left.is_zero() => {

@@ -34,6 +34,10 @@ pub const MAX_UPDATED_AT_BYTES: usize = 40;
 /// Bytes of `owner`, the application's user id.
 pub const MAX_OWNER_BYTES: usize = 256;
 
+/// Seconds for which a batch is kept at most, a hundred years: Redis refuses what goes beyond the end of its clock, and
+/// would by then have done half of an update.
+pub const MAX_TTL_SECS: u64 = 100 * 365 * 24 * 60 * 60;
+
 /// Bytes of `KEY_PREFIX`: it is part of every key, channel and message of a subscription.
 pub const MAX_PREFIX_BYTES: usize = 64;
 

@@ -14,6 +14,7 @@
 use crate::{
     BatchId, Cause, Changes, StateError,
     keys::{self, field},
+    limits::MAX_TTL_SECS,
     message,
 };
 
@@ -198,7 +199,7 @@ fn call(settings: Settings<'_>, mode: Mode, changes: &Changes, message: String) 
         head.position.version().to_string(),
         changes.since.map_or(0, crate::Position::version).to_string(),
         u8::from(head.status.is_terminal()).to_string(),
-        settings.ttl_secs.max(1).to_string(),
+        settings.ttl_secs.clamp(1, MAX_TTL_SECS).to_string(),
         keys::channel(settings.prefix, batch),
         message,
         head.to_json(),

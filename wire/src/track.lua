@@ -43,6 +43,8 @@ if kind == 'hash' then
 end
 local epoch, version, head = tonumber(held[1] or ''), tonumber(held[2] or ''), held[4] or ''
 local stored = epoch and version
+-- Of what is no batch nothing counts.
+if not stored then held, head = {}, '' end
 if stored and held[3] ~= held[1] .. '-' .. held[2] then return { 'untracked', 0, '' } end
 if not stored and mode ~= 'declare' then return { kind == 'none' and 'unknown' or 'untracked', 0, '' } end
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     BatchId, Cause, Head, Photo, PhotoId, StateError, keys,
-    limits::{MAX_INTEGER, MAX_OWNER_BYTES, MAX_PHOTOS, MAX_UPDATED_AT_BYTES},
+    limits::{MAX_INTEGER, MAX_OWNER_BYTES, MAX_PHOTOS, MAX_TTL_SECS, MAX_UPDATED_AT_BYTES},
     script::Call,
 };
 
@@ -104,7 +104,7 @@ pub fn declare<'a>(
     if photos.len() > MAX_PHOTOS {
         return Err(StateError::TooManyPhotos(photos.len()));
     }
-    let more = [ttl_secs.max(1).to_string(), owner.to_owned()];
+    let more = [ttl_secs.clamp(1, MAX_TTL_SECS).to_string(), owner.to_owned()];
     call(context, "declare", more.into_iter().chain(photos.into_iter().map(|id| id.as_str().to_owned())))
 }
 

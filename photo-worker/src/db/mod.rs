@@ -11,7 +11,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-use sqlx::{Any, AnyConnection, AnyPool, Executor as _, Transaction, any::AnyPoolOptions};
+use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Executor as _, Transaction, any::AnyPoolOptions};
 use wire::{IdError, PositionError, StateError};
 
 pub(crate) use open::{Cancellation, NewPhoto, NoPlace, Place, Retried};
@@ -121,7 +121,8 @@ impl Db {
     async fn write(&self) -> Result<Transaction<'static, Any>, DbError> {
         let begin = match self.kind {
             Kind::Sqlite => "BEGIN IMMEDIATE",
-            Kind::Postgres => "BEGIN",
+            // Whatever the server's default: what is asked again behind a lock must see what was committed before it.
+            Kind::Postgres => "BEGIN ISOLATION LEVEL READ COMMITTED",
         };
         Ok(self.writes.begin_with(begin).await?)
     }
@@ -137,9 +138,13 @@ impl Db {
 }
 
 fn pool(connections: u32, settings: &'static str) -> AnyPoolOptions {
-    AnyPoolOptions::new().max_connections(connections).after_connect(move |connection, _| {
-        Box::pin(async move { connection.execute(sqlx::raw_sql(settings)).await.map(drop) })
-    })
+    AnyPoolOptions::new()
+        .max_connections(connections)
+        .after_connect(move |connection, _| {
+            Box::pin(async move { connection.execute(sqlx::raw_sql(settings)).await.map(drop) })
+        })
+        // A full disk makes SQLite roll back by itself; `sqlx` then still counts a transaction, and can't begin another.
+        .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
 }
 
 impl From<IdError> for DbError {

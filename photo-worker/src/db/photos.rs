@@ -100,6 +100,20 @@ impl Db {
         Ok(Some(stepped))
     }
 
+    /// After a failure of which nobody knows what was done before it: a photo that stands in work is queued again.
+    /// Returns its batch.
+    pub(crate) async fn requeue(&self, photo: &PhotoId, now: i64) -> Result<BatchId, DbError> {
+        let mut tx = self.write().await?;
+        let query = sqlx::query_scalar("SELECT batch_id FROM photos WHERE id = $1").bind(photo.as_str());
+        let batch: String = query.fetch_one(&mut *tx).await?;
+        if let Some((_, head)) = standing(&mut tx, photo, PhotoStatus::Processing).await? {
+            let (from, to) = (PhotoStatus::Processing, PhotoStatus::Queued);
+            step(&mut tx, head, &[Move { photo, from, to, result: None, error: None }], now).await?;
+            tx.commit().await?;
+        }
+        Ok(BatchId::new(&batch)?)
+    }
+
     /// Fails the declared photos whose time is over, all of a batch in one change. Returns the batches and how many
     /// photos failed.
     pub(crate) async fn expire(&self, now: i64) -> Result<(Vec<Stepped>, usize), DbError> {

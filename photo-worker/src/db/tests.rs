@@ -58,6 +58,7 @@ macro_rules! on_both {
 on_both!(
     each_change_raises_the_version_by_one_and_carries_only_its_photos,
     the_last_photo_ends_the_batch,
+    a_photo_in_work_is_queued_again_after_a_failure_and_one_that_is_done_is_left_alone,
     work_on_a_cancelled_batch_changes_nothing,
     a_retry_runs_again_what_is_not_done_and_asks_for_missing_files_again,
     after_a_restart_interrupted_photos_are_queued_and_progress_does_not_fall,
@@ -116,6 +117,18 @@ async fn the_last_photo_ends_the_batch(kind: Kind) {
     let state = state(&db, &id).await;
     assert_eq!(state.head().status, BatchStatus::Partial);
     assert!(db.begin(&photos[0], 3_000).await.unwrap().is_none(), "what is done is not begun again");
+}
+
+async fn a_photo_in_work_is_queued_again_after_a_failure_and_one_that_is_done_is_left_alone(kind: Kind) {
+    let (db, _keep) = database(kind).await;
+    let (id, photos) = batch(&db, 1, true).await;
+    db.begin(&photos[0], 2_000).await.unwrap().unwrap();
+    assert_eq!(db.requeue(&photos[0], 3_000).await.unwrap(), id);
+    db.begin(&photos[0], 4_000).await.unwrap().expect("it is queued again");
+    db.finish(&photos[0], Ok("{}"), 5_000).await.unwrap().unwrap();
+    let done = state(&db, &id).await;
+    assert_eq!(db.requeue(&photos[0], 6_000).await.unwrap(), id);
+    assert_eq!((state(&db, &id).await, done.head().status), (done, BatchStatus::Completed));
 }
 
 async fn work_on_a_cancelled_batch_changes_nothing(kind: Kind) {

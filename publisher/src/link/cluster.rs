@@ -106,10 +106,16 @@ impl Cluster {
         server.ask(command).await.map_err(|trouble| self.doubt(trouble))
     }
 
-    /// On any node: each hears what is published on any.
+    /// On any master: each hears what is published on any. Not on a node that only the address names: it may belong to the
+    /// cluster no more, and would stay silent.
     pub(super) async fn subscribe(&self, channel: &str) -> Result<Subscription, PublishError> {
+        let looks = Some(self.known()).filter(|known| known.slots.masters().is_empty()).map(|known| known.looks);
+        if let Some(looks) = looks {
+            self.look(looks).await.map_err(|trouble| trouble.told("CLUSTER"))?;
+        }
         let mut last = PublishError::Unanswered { source: "no node of the cluster".into() };
-        for node in self.candidates() {
+        let masters = self.in_turn(Vec::new());
+        for node in masters {
             let server = match self.server(&node) {
                 Ok(server) => server,
                 Err(error) => return Err(PublishError::from_connecting(error)),
@@ -128,7 +134,9 @@ impl Cluster {
             known.doubted.then_some(known.looks)
         };
         if let Some(looks) = looks {
-            self.look(looks).await?;
+            // Who waits for another's look does not wait for his own as well.
+            let looked = tokio::time::timeout(self.timeouts.connection, self.look(looks)).await;
+            looked.map_err(|_| Trouble::Connecting(io::Error::from(io::ErrorKind::TimedOut).into()))??;
         }
         let node = {
             let mut known = self.known();
@@ -168,7 +176,8 @@ impl Cluster {
         command.arg("SLOTS");
         let reply = self.server(node).map_err(Trouble::Connecting)?.ask(&command).await?;
         let unread = || Trouble::Answer(io::Error::other("CLUSTER SLOTS was answered with something else").into());
-        Slots::read(&reply, node).ok_or_else(unread)
+        // A node that belongs to no cluster, or not yet, knows of none.
+        Slots::read(&reply, node).filter(|slots| !slots.masters().is_empty()).ok_or_else(unread)
     }
 
     /// The new map is believed. A master that is no longer one may take acknowledged writes with it.
@@ -204,8 +213,17 @@ impl Cluster {
 
     /// Whom to ask, another one first each time: the masters that are known, then the nodes of the address.
     fn candidates(&self) -> Vec<Node> {
+        self.in_turn(self.nodes.hosts.clone())
+    }
+
+    /// The masters that are known, and `others` behind them, from another one on each time.
+    fn in_turn(&self, others: Vec<Node>) -> Vec<Node> {
         let mut nodes: Vec<Node> = self.known().slots.masters().into_iter().cloned().collect();
-        nodes.extend(self.nodes.hosts.iter().filter(|node| !nodes.contains(node)).cloned().collect::<Vec<_>>());
+        for other in others {
+            if !nodes.contains(&other) {
+                nodes.push(other);
+            }
+        }
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % nodes.len().max(1);
         nodes.rotate_left(turn);
         nodes
@@ -242,6 +260,11 @@ pub(super) async fn watch(cluster: &Arc<Cluster>) -> Infallible {
         let next = cluster.next_look();
         tokio::time::sleep_until(next.unwrap_or_else(|| Instant::now() + LOOK_EVERY)).await;
         if next.is_none() {
+            continue;
+        }
+        if cluster.looking.try_lock().is_err() {
+            // Somebody looks already: that will do.
+            cluster.known().looked_at = Some(Instant::now());
             continue;
         }
         let looks = {

@@ -1,5 +1,6 @@
 //! One connection to one server at a time: always the same, or whichever is the master.
 
+use std::io;
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
@@ -125,16 +126,21 @@ impl Server {
         }
     }
 
-    /// The lock is held while connecting, so that those who come at the same time share one attempt.
+    /// One limit for all of it: sentinels that are away are found out one after the other, and who waits for another's
+    /// attempt does not wait for his own as well.
     async fn live(&self) -> RedisResult<Live> {
+        let live = tokio::time::timeout(self.timeouts.connection, self.shared()).await;
+        live.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+    }
+
+    /// The lock is held while connecting, so that those who come at the same time share one attempt.
+    async fn shared(&self) -> RedisResult<Live> {
         let mut slot = self.live.lock().await;
         if let Some(live) = slot.as_ref().filter(|live| !live.broken.load(Ordering::Acquire)) {
             return Ok(live.clone());
         }
         *slot = None;
-        // One limit for all of it: sentinels that are away are found out one after the other.
-        let live = tokio::time::timeout(self.timeouts.connection, self.open()).await;
-        let live = live.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
+        let live = self.open().await?;
         self.loss.connected();
         Ok(slot.insert(live).clone())
     }

@@ -89,7 +89,7 @@ async fn tell(parts: &Parts, job: &Job, until: Instant) -> Result<Outcome, Troub
     let remembered = parts.ledger.told(link, &job.batch).await?;
     let Some(state) = latest(parts, &job.batch).await? else { return Ok(Outcome::Nothing) };
     let (position, ended) = (state.position(), state.is_terminal());
-    let ttl_secs = parts.store.policy().longest_ttl_secs(state.head()) + REMEMBERED_LONGER;
+    let ttl_secs = parts.store.policy().longest_ttl_secs(state.head()).saturating_add(REMEMBERED_LONGER);
     let told = remembered.max(job.told);
     if told >= Some(position) {
         if remembered < told {

@@ -224,7 +224,7 @@ impl Plan {
         }
         let Some(entry) = self.entries.get_mut(batch) else { return false };
         let since = *entry.failing_since.get_or_insert(now);
-        if now >= since + self.pace.give_up_after {
+        if now.saturating_sub(since) >= self.pace.give_up_after {
             // What was marked meanwhile begins anew.
             entry.settle();
             return true;

@@ -82,7 +82,12 @@ impl Sinks {
         for sink in &self.0 {
             let task = sink.task.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(task) = task {
-                undelivered.extend(task.await.unwrap_or_default());
+                match task.await {
+                    Ok(batches) => undelivered.extend(batches),
+                    Err(error) => {
+                        tracing::error!(%error, "a sink's task has failed; what it was not told is not known");
+                    }
+                }
             }
         }
         undelivered

@@ -34,7 +34,7 @@ pub(super) enum Database {
 /// A transaction: undone unless it is committed.
 pub(super) enum Session {
     #[cfg(feature = "postgres")]
-    Postgres(sqlx::Transaction<'static, Postgres>),
+    Postgres(sqlx::Transaction<'static, Postgres>, Duration),
     #[cfg(feature = "sqlite")]
     Sqlite(sqlx::Transaction<'static, sqlx::Sqlite>),
 }
@@ -47,6 +47,10 @@ impl Database {
         let options = PgConnectOptions::from_str(url).ok().filter(|_| is_ours);
         let options = options.ok_or_else(|| bad_url("postgres://USER:PASSWORD@HOST:5432/DATABASE"))?;
         let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(timeout);
+        // A connection whose server has vanished is not waited for when it is given back.
+        let pool = pool.after_release(move |connection, _| {
+            Box::pin(async move { answers_within(timeout, sqlx::Connection::ping(connection)).await.map(|()| true) })
+        });
         Ok(Self::Postgres { pool: pool.connect_lazy_with(options), timeout })
     }
 
@@ -56,6 +60,10 @@ impl Database {
         let options = SqliteConnectOptions::from_str(url).ok().filter(|_| url.starts_with("sqlite:"));
         let options = options.ok_or_else(|| bad_url("sqlite://FILE"))?.busy_timeout(timeout);
         let pool = SqlitePoolOptions::new().max_connections(connections).acquire_timeout(timeout);
+        // What interrupts a write makes SQLite roll back by itself; `sqlx` then still counts a transaction.
+        let pool = pool.before_acquire(|connection, _| {
+            Box::pin(async move { Ok(!sqlx::Connection::is_in_transaction(connection)) })
+        });
         Ok(Self::Sqlite { pool: pool.connect_lazy_with(options), timeout })
     }
 
@@ -94,6 +102,19 @@ impl Database {
     }
 }
 
+/// How much longer than the server's own time-out its answer is waited for: one that has vanished says nothing.
+#[cfg(feature = "postgres")]
+const BEYOND: Duration = Duration::from_secs(1);
+
+#[cfg(feature = "postgres")]
+async fn answers_within<T>(
+    limit: Duration,
+    answer: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    let silent = |_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
+    tokio::time::timeout(limit, answer).await.map_err(silent)?
+}
+
 #[cfg(feature = "postgres")]
 async fn begin_postgres(pool: &PgPool, kind: &str, timeout: Duration) -> Result<Session, SqlError> {
     let ms = timeout.as_millis();
@@ -101,8 +122,9 @@ async fn begin_postgres(pool: &PgPool, kind: &str, timeout: Duration) -> Result<
         "BEGIN {kind}; SET LOCAL statement_timeout = {ms}; SET LOCAL lock_timeout = {ms};
          SET LOCAL idle_in_transaction_session_timeout = {ms}"
     );
-    let tx = pool.begin_with(AssertSqlSafe(begin)).await;
-    tx.map(Session::Postgres).map_err(|error| SqlError::of("begin", error))
+    let limit = timeout + BEYOND;
+    let tx = answers_within(limit, pool.begin_with(AssertSqlSafe(begin))).await;
+    tx.map(|tx| Session::Postgres(tx, limit)).map_err(|error| SqlError::of("begin", error))
 }
 
 #[cfg(feature = "sqlite")]
@@ -124,13 +146,14 @@ impl Session {
         let sql = AssertSqlSafe(std::sync::Arc::clone(&query.sql));
         let rows = match self {
             #[cfg(feature = "postgres")]
-            Self::Postgres(tx) => {
+            Self::Postgres(tx, limit) => {
                 let asked = binds.iter().fold(sqlx::query(sql), |query, bind| match bind {
                     Bind::Text(text) => query.bind(*text),
                     Bind::Null => query.bind(None::<&str>),
                     Bind::Integer(number) => query.bind(*number),
                 });
-                asked.fetch_all(&mut **tx).await.map(|rows| rows.into_iter().map(Row::Postgres).collect())
+                let rows = answers_within(*limit, asked.fetch_all(&mut **tx)).await;
+                rows.map(|rows| rows.into_iter().map(Row::Postgres).collect())
             }
             #[cfg(feature = "sqlite")]
             Self::Sqlite(tx) => {
@@ -151,9 +174,9 @@ impl Session {
         let sql = AssertSqlSafe(std::sync::Arc::clone(&query.sql)).into_sql_str();
         let names = match self {
             #[cfg(feature = "postgres")]
-            Self::Postgres(tx) => {
+            Self::Postgres(tx, limit) => {
                 let parameters: Vec<_> = query.parameters.iter().map(|parameter| parameter.in_postgres()).collect();
-                let prepared = (&mut **tx).prepare_with(sql, &parameters).await;
+                let prepared = answers_within(*limit, (&mut **tx).prepare_with(sql, &parameters)).await;
                 prepared.map(|ready| ready.columns().iter().map(|column| column.name().to_owned()).collect())
             }
             #[cfg(feature = "sqlite")]
@@ -169,7 +192,7 @@ impl Session {
     pub(super) async fn run(&mut self, name: &'static str, sql: &'static str) -> Result<(), SqlError> {
         let done = match self {
             #[cfg(feature = "postgres")]
-            Self::Postgres(tx) => sqlx::raw_sql(sql).execute(&mut **tx).await.map(drop),
+            Self::Postgres(tx, limit) => answers_within(*limit, sqlx::raw_sql(sql).execute(&mut **tx)).await.map(drop),
             #[cfg(feature = "sqlite")]
             Self::Sqlite(tx) => sqlx::raw_sql(sql).execute(&mut **tx).await.map(drop),
         };
@@ -179,7 +202,7 @@ impl Session {
     pub(super) async fn commit(self) -> Result<(), SqlError> {
         let done = match self {
             #[cfg(feature = "postgres")]
-            Self::Postgres(tx) => tx.commit().await,
+            Self::Postgres(tx, limit) => answers_within(limit, tx.commit()).await,
             #[cfg(feature = "sqlite")]
             Self::Sqlite(tx) => tx.commit().await,
         };
@@ -189,7 +212,7 @@ impl Session {
     pub(super) fn is_postgres(&self) -> bool {
         match self {
             #[cfg(feature = "postgres")]
-            Self::Postgres(_) => true,
+            Self::Postgres(..) => true,
             #[cfg(feature = "sqlite")]
             Self::Sqlite(_) => false,
         }

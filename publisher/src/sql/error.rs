@@ -42,7 +42,7 @@ pub enum SqlError {
         /// What is wrong, and how it has to be.
         problem: String,
     },
-    /// The change breaks a rule: a batch that is there already, or more photos than a batch may have.
+    /// The change breaks a rule: a batch that is there already, say, or more photos than a batch may have.
     #[error("{0}")]
     Refused(String),
 }

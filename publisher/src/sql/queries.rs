@@ -117,7 +117,7 @@ impl Queries {
         self
     }
 
-    /// The photos of the batch with the id `$1`, a text, whose version is greater than `$2`, a whole number; 0: all.
+    /// The photos of the batch with the id `$1`, a text, whose version is greater than `$2`, a whole number; -1: all.
     /// A condition on the version spares work. What it lets through beyond that is left out here.
     ///
     /// | column | type | |

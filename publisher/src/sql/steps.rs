@@ -2,7 +2,10 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use wire::{BatchId, BatchStatus, Counts, Head, Photo, PhotoId, PhotoStatus, Position, limits::MAX_PHOTOS};
+use wire::{
+    BatchId, BatchStatus, Counts, Head, Photo, PhotoId, PhotoStatus, Position,
+    limits::{MAX_INTEGER, MAX_OWNER_BYTES, MAX_PHOTOS},
+};
 
 use super::{
     SqlSource,
@@ -27,8 +30,16 @@ impl SqlSource {
     /// Makes a batch of these photos in the **default schema**, all of them queued; its position has version 1.
     ///
     /// # Errors
-    /// [`SqlError::Refused`]: there is such a batch, or it would have too many photos. Else the database's.
+    /// [`SqlError::Refused`]: there is such a batch, or it would have no photos or too many, or too long an owner. Else the
+    /// database's.
     pub async fn create(&self, batch: &BatchId, owner: Option<&str>, photos: &[PhotoId]) -> Result<Position, SqlError> {
+        if photos.is_empty() {
+            return Err(SqlError::Refused("a batch has at least one photo: without any it would never end".into()));
+        }
+        if let Some(owner) = owner.filter(|owner| owner.len() > MAX_OWNER_BYTES) {
+            let words = format!("an owner has at most {MAX_OWNER_BYTES} bytes, and not {}", owner.len());
+            return Err(SqlError::Refused(words));
+        }
         if photos.len() > MAX_PHOTOS {
             return Err(SqlError::Refused(format!(
                 "a batch has at most {MAX_PHOTOS} photos, and not {}",
@@ -57,8 +68,12 @@ impl SqlSource {
     /// who end the same photo only the first counts.
     ///
     /// # Errors
-    /// The database's.
+    /// [`SqlError::Refused`]: as JSON the photo would be larger than may be published. Else the database's.
     pub async fn step(&self, batch: &BatchId, photo: &Photo) -> Result<Option<Head>, SqlError> {
+        // With the longest version: what is committed has to be published.
+        let mut largest = photo.clone();
+        largest.version = MAX_INTEGER;
+        largest.to_json().map_err(|error| SqlError::Refused(error.to_string()))?;
         let mut session = self.database.write().await?;
         let Some(head) = locked(&mut session, batch).await? else { return Ok(None) };
         let query = Query::of("step", PHOTO);

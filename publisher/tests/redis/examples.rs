@@ -75,6 +75,8 @@ async fn the_web_application_notifies_and_answers_as_an_origin() {
     assert_eq!(unknown.status(), 404);
     let made = reqwest::Client::new().post(format!("{url}?photos=9")).send().await.unwrap();
     assert_eq!(made.status(), 202);
+    let again = reqwest::Client::new().post(&url).send().await.unwrap();
+    assert_eq!(again.status(), 409);
     let last = watched_to_the_end(&publisher, "holiday").await;
     assert_eq!((last.head().status, last.head().counts.completed), (BatchStatus::Completed, 9));
     let origin = reqwest::get(&url).await.unwrap().bytes().await.unwrap();

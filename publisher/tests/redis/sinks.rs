@@ -5,7 +5,9 @@ use std::{
     time::Duration,
 };
 
-use batchcast_publisher::{BatchId, Event, Interest, Pace, Position, PublishError, Publisher, Sink, Undelivered};
+use batchcast_publisher::{
+    BatchId, Event, Interest, Pace, PhotoId, Position, PublishError, Publisher, Sink, Undelivered,
+};
 use stack::{GUARD, RedisServer};
 
 use crate::{
@@ -16,6 +18,21 @@ use crate::{
 
 #[cfg(all(feature = "webhook", feature = "slack"))]
 mod http;
+
+#[tokio::test]
+async fn the_end_of_a_tracked_batch_is_told_once() {
+    let server = RedisServer::start().await.unwrap();
+    let recorder = Recorder::default();
+    let publisher = Publisher::builder(server.url()).sink(recorder.clone()).connect().await.unwrap();
+    let photo = PhotoId::new("a").unwrap();
+    let tracker = publisher.tracker(&batch("t"), [&photo]).await.unwrap();
+    let end = tracker.photo(&photo).completed(None).await.unwrap();
+    recorder.is_told(end.head.position).await;
+    let again = tracker.photo(&photo).completed(None).await.unwrap();
+    assert_eq!(again.head.position, end.head.position);
+    assert_eq!(publisher.close(GUARD).await, []);
+    assert_eq!(recorder.positions(), [end.head.position]);
+}
 
 /// Pauses for tests: short.
 pub(crate) fn quick() -> Pace {

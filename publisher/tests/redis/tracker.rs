@@ -201,6 +201,29 @@ async fn what_is_not_tracked_is_refused_in_words() {
 }
 
 #[tokio::test]
+async fn nothing_in_a_hash_that_is_no_batch_is_believed() {
+    let server = RedisServer::start().await.unwrap();
+    let publisher = connect(&server).await;
+    let foreign = ["HSET", "batch:progress:a", "status", "running", "completed", "5", "failed", "many", "head", "x"];
+    server.run::<i64>(&foreign).await.unwrap();
+    let tracker = publisher.tracker(&batch("a"), &ids(&["1"])).await.unwrap();
+    assert_eq!(publisher.metrics().replaced, 1);
+    let end = tracker.photo(&id("1")).completed(None).await.unwrap();
+    assert_eq!((end.head.status, end.head.counts.total), (BatchStatus::Completed, 1));
+}
+
+#[tokio::test]
+async fn a_time_to_live_for_ever_is_a_long_one() {
+    let server = RedisServer::start().await.unwrap();
+    let publisher = Publisher::builder(server.url()).state_ttl(Duration::MAX).connect().await.unwrap();
+    publisher.tracker(&batch("a"), &ids(&["1"])).ttl(Duration::MAX).await.unwrap();
+    publisher.publish(changes(&state(&batch("b"), EPOCH, 1, 2), None)).await.unwrap();
+    for key in ["batch:progress:a", "batch:progress:b"] {
+        assert!(server.run::<i64>(&["TTL", key]).await.unwrap() > 3_000_000_000, "{key}");
+    }
+}
+
+#[tokio::test]
 async fn a_result_is_redacted_and_one_too_large_is_refused_and_can_be_left_out() {
     let server = RedisServer::start().await.unwrap();
     let hide = |photo: &mut batchcast_publisher::Photo| photo.error = photo.error.take().map(|_| "hidden".into());

@@ -15,6 +15,7 @@ on_both!(
     unsettled_are_the_open_batches_and_those_that_changed_lately,
     tables_are_made_once_and_by_one_of_many,
     a_batch_that_is_there_is_not_made_again,
+    what_can_not_be_published_is_not_committed,
 );
 
 async fn a_source_gives_what_changed_since_a_position(world: World) {
@@ -105,4 +106,18 @@ async fn a_batch_that_is_there_is_not_made_again(world: World) {
     assert!(matches!(&again, Err(SqlError::Refused(why)) if why.contains('b')), "{again:?}");
     let many = vec![photos[0].clone(); 10_001];
     assert!(matches!(source.create(&id("c"), None, &many).await, Err(SqlError::Refused(_))));
+    assert!(matches!(source.create(&id("c"), None, &[]).await, Err(SqlError::Refused(_))), "it would never end");
+    let owner = "x".repeat(300);
+    assert!(matches!(source.create(&id("c"), Some(&owner), &photos).await, Err(SqlError::Refused(_))));
+}
+
+async fn what_can_not_be_published_is_not_committed(world: World) {
+    let source = world.migrated().await;
+    let (photos, _) = batch(&source, &id("b"), 1).await;
+    let result = Json::new(&"x".repeat(5_000)).unwrap();
+    let large = Photo::new(photos[0].clone(), PhotoStatus::Completed, 0).with_result(result);
+    let refused = source.step(&id("b"), &large).await;
+    assert!(matches!(&refused, Err(SqlError::Refused(_))), "{refused:?}");
+    let small = Photo::new(photos[0].clone(), PhotoStatus::Completed, 0);
+    assert!(source.step(&id("b"), &small).await.unwrap().is_some_and(|head| head.status.is_terminal()));
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use batchcast_publisher::{ProgressSource as _, Queries, SqlError, SqlSource};
+use batchcast_publisher::{PhotoId, ProgressSource as _, Queries, SqlError, SqlSource};
 use stack::{GUARD, PostgresServer};
 
 use crate::world::{World, id, on_both, refused};
@@ -73,7 +73,7 @@ async fn a_database_that_was_restarted_is_read_again() {
     let mut server = PostgresServer::start().await.unwrap();
     let source = SqlSource::postgres(&server.database().unwrap()).connect().await.unwrap();
     source.migrate().await.unwrap();
-    source.create(&id("b"), None, &[]).await.unwrap();
+    source.create(&id("b"), None, &[PhotoId::new("a").unwrap()]).await.unwrap();
     server.restart().await.unwrap();
     let read = async || source.changes(&id("b"), None).await.map_err(anyhow::Error::from_boxed);
     assert!(stack::eventually(GUARD, read).await.unwrap().is_some());
