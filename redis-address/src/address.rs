@@ -12,6 +12,18 @@ pub const DEFAULT_PORT: u16 = 6379;
 pub const DEFAULT_SENTINEL_PORT: u16 = 26379;
 
 /// Where Redis is, as `REDIS_URL` says it.
+///
+/// ```
+/// use batchcast_redis_address::Address;
+///
+/// match "redis-cluster://app:secret@one,two:7001".parse()? {
+///     Address::Server(server) => println!("one server: {}", server.addr()),
+///     Address::Sentinel { master, .. } => println!("whichever server is {master}"),
+///     Address::Cluster(nodes) => assert_eq!(nodes.hosts[1], ("two".to_owned(), 7001)),
+///     _ => println!("a form of a later version"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Address {
@@ -29,6 +41,15 @@ pub enum Address {
 }
 
 /// Several servers in one address.
+///
+/// ```
+/// use batchcast_redis_address::{Address, DEFAULT_PORT};
+///
+/// let Address::Cluster(nodes) = "redis-cluster://app:p%40ss@one,two:7001".parse()? else { panic!("no cluster") };
+/// assert_eq!(nodes.hosts, [("one".to_owned(), DEFAULT_PORT), ("two".to_owned(), 7001)]);
+/// assert_eq!(nodes.credentials.password.as_deref(), Some("p@ss"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Nodes {
@@ -43,6 +64,14 @@ pub struct Nodes {
 }
 
 /// Why an address is none. Never says the address itself, which may hold a password.
+///
+/// ```
+/// use batchcast_redis_address::{Address, AddressError};
+///
+/// let error = "redis-sentinel://:hunter2@one,two".parse::<Address>().unwrap_err();
+/// assert!(matches!(error, AddressError::Nodes(_)));
+/// assert_eq!(error.to_string(), "the master's name is missing behind #"); // For people, without the password.
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddressError {
@@ -98,11 +127,29 @@ impl Nodes {
     }
 
     /// Where each of them is.
+    ///
+    /// ```
+    /// use batchcast_redis_address::Address;
+    ///
+    /// let Address::Cluster(nodes) = "redis-cluster://one,two:7001".parse()? else { panic!("no cluster") };
+    /// let tried: Vec<_> = nodes.addresses().map(|address| address.to_string()).collect();
+    /// assert_eq!(tried, ["one:6379", "two:7001"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn addresses(&self) -> impl Iterator<Item = ConnectionAddr> + '_ {
         self.hosts.iter().map(|(host, port)| self.address(host, *port))
     }
 
     /// Another server of the same kind: one that a cluster or a sentinel named.
+    ///
+    /// ```
+    /// use batchcast_redis_address::Address;
+    ///
+    /// let Address::Cluster(nodes) = "redis-cluster://one".parse()? else { panic!("no cluster") };
+    /// // A node said "MOVED 3999 10.0.0.7:6381".
+    /// assert_eq!(nodes.address("10.0.0.7", 6381).to_string(), "10.0.0.7:6381");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn address(&self, host: &str, port: u16) -> ConnectionAddr {
         let host = host.to_owned();
@@ -114,6 +161,16 @@ impl Nodes {
     }
 
     /// Such a server with user, password and database.
+    ///
+    /// ```
+    /// use batchcast_redis_address::Address;
+    ///
+    /// let url = "redis-sentinel://app:secret@one,two/2#main";
+    /// let Address::Sentinel { nodes, .. } = url.parse()? else { panic!("no sentinels") };
+    /// let master = nodes.server("10.0.0.7", 6379)?; // What a sentinel answered.
+    /// assert_eq!((master.redis_settings().username(), master.redis_settings().db()), (Some("app"), 2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// The library's.

@@ -4,6 +4,15 @@ use std::{fmt, fs, io, path::Path};
 
 /// What TLS checks the server by, and what it shows where the server asks. Without any: the system's authorities, and
 /// nothing to show.
+///
+/// ```no_run
+/// use std::path::Path;
+/// use batchcast_redis_address::Certificates;
+///
+/// // An authority of one's own, and nothing to show.
+/// let certificates = Certificates::read(Some(Path::new("/etc/redis/ca.pem")), None, None)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Certificates {
     authority: Option<Vec<u8>>,
@@ -12,6 +21,14 @@ pub struct Certificates {
 }
 
 /// A file of certificates that can't be used.
+///
+/// ```
+/// use std::path::Path;
+/// use batchcast_redis_address::Certificates;
+///
+/// let error = Certificates::read(Some(Path::new("/nowhere.pem")), None, None).unwrap_err();
+/// assert!(error.to_string().starts_with("REDIS_CA_FILE is not usable")); // Names the variable to mend.
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error("{setting} is not usable: {problem}")]
 pub struct CertificateError {
@@ -25,6 +42,16 @@ pub struct CertificateError {
 impl Certificates {
     /// Reads PEM files, each under the setting it usually has: `authority` (`REDIS_CA_FILE`), `certificate`
     /// (`REDIS_CERT_FILE`) and `key` (`REDIS_KEY_FILE`).
+    ///
+    /// ```
+    /// use std::path::PathBuf;
+    /// use batchcast_redis_address::Certificates;
+    ///
+    /// let file = |name| std::env::var_os(name).map(PathBuf::from);
+    /// let [authority, certificate, key] = ["REDIS_CA_FILE", "REDIS_CERT_FILE", "REDIS_KEY_FILE"].map(file);
+    /// let certificates = Certificates::read(authority.as_deref(), certificate.as_deref(), key.as_deref())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// The setting whose file cannot be read, and why; or that a certificate came without its key.
@@ -49,6 +76,13 @@ impl Certificates {
     }
 
     /// Only servers with a certificate of this authority (PEM) are believed, instead of the system's.
+    ///
+    /// ```no_run
+    /// use batchcast_redis_address::Certificates;
+    ///
+    /// let certificates = Certificates::default().with_authority(std::fs::read("ca.pem")?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn with_authority(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.authority = Some(pem.into());
@@ -56,6 +90,14 @@ impl Certificates {
     }
 
     /// What is shown to a server that asks: the certificate with its chain, and its key (PEM).
+    ///
+    /// ```no_run
+    /// use batchcast_redis_address::Certificates;
+    ///
+    /// let (chain, key) = (std::fs::read("worker.pem")?, std::fs::read("worker.key")?);
+    /// let certificates = Certificates::default().with_own(chain, key);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn with_own(mut self, chain: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
         self.own = Some((chain.into(), key.into()));
@@ -63,12 +105,26 @@ impl Certificates {
     }
 
     /// Whether there is none: the system's authorities serve.
+    ///
+    /// ```
+    /// use batchcast_redis_address::Certificates;
+    ///
+    /// let certificates = Certificates::default();
+    /// assert!(certificates.is_empty() && !certificates.with_authority("a PEM").is_empty());
+    /// ```
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.authority.is_none() && self.own.is_none()
     }
 
     /// As the `redis` library takes them; `None` without any.
+    ///
+    /// ```
+    /// use batchcast_redis_address::Certificates;
+    ///
+    /// let by_the_system = Certificates::default();
+    /// assert!(by_the_system.for_redis().is_none()); // Then `Client::open` does, without certificates.
+    /// ```
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn for_redis(&self) -> Option<redis::TlsCertificates> {
@@ -80,6 +136,18 @@ impl Certificates {
     }
 
     /// As rustls takes them, with `ring`, whatever else the process uses.
+    ///
+    /// ```
+    /// use batchcast_redis_address::Certificates;
+    ///
+    /// // For HTTPS to the same place, say: Redis over HTTP.
+    /// let config = Certificates::default().client_config()?;
+    /// assert!(!config.client_auth_cert_resolver.has_certs());
+    ///
+    /// let no_pem = "-----BEGIN CERTIFICATE-----\nno\n-----END CERTIFICATE-----";
+    /// assert!(Certificates::default().with_authority(no_pem).client_config().is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// What can't be used.
@@ -122,6 +190,14 @@ impl fmt::Debug for Certificates {
 
 /// Chooses `ring` for the process where nothing was chosen: the `redis` library asks rustls for the process' provider,
 /// which panics where an application has brought in two and chosen none.
+///
+/// ```
+/// use batchcast_redis_address::install_provider;
+///
+/// install_provider(); // Before clients that `redis` makes by itself; whatever was chosen earlier stays.
+/// let client = redis::Client::open("rediss://localhost")?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[cfg(feature = "tls")]
 pub fn install_provider() {
     use tokio_rustls::rustls::crypto::{CryptoProvider, ring};

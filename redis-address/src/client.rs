@@ -5,6 +5,14 @@ use redis::{Client, ConnectionInfo, ProtocolVersion, RedisResult, io::tcp::TcpSe
 use crate::{Certificates, Credentials};
 
 /// How connections are made, beside where to.
+///
+/// ```
+#[doc = include_str!("examples/settings.txt")]
+/// let mut settings = settings;
+/// settings.user = Some(Credentials { user: Some("reader".into()), password: Some("secret".into()) });
+/// settings.certificates = Certificates::default().with_authority("the PEM of an authority");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Settings {
@@ -22,6 +30,14 @@ pub struct Settings {
 
 impl Settings {
     /// As the address says, with these sockets.
+    ///
+    /// ```
+    /// use batchcast_redis_address::Settings;
+    /// use redis::{ProtocolVersion, io::tcp::TcpSettings};
+    ///
+    /// // RESP3 carries messages beside answers; small commands leave at once.
+    /// let settings = Settings::new(ProtocolVersion::RESP3, TcpSettings::default().set_nodelay(true));
+    /// ```
     #[must_use]
     pub fn new(protocol: ProtocolVersion, tcp: TcpSettings) -> Self {
         let (user, sentinel, certificates) = Default::default();
@@ -30,6 +46,14 @@ impl Settings {
 }
 
 /// A client of one server; nothing is connected.
+///
+/// ```
+#[doc = include_str!("examples/settings.txt")]
+/// let Address::Server(server) = "redis://app:secret@localhost/2".parse()? else { panic!("not one server") };
+/// let client = client(&server, &settings)?; // Nothing is connected yet.
+/// assert_eq!(client.get_connection_info().redis_settings().db(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// When the address or a certificate cannot be used.

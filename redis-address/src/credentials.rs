@@ -7,6 +7,13 @@ use percent_encoding::percent_decode_str;
 use crate::AddressError;
 
 /// Who a connection belongs to.
+///
+/// ```
+/// use batchcast_redis_address::Credentials;
+///
+/// let watcher = Credentials { user: Some("watcher".into()), password: Some("hunter2".into()) };
+/// assert!(!format!("{watcher:?}").contains("hunter2")); // May be logged.
+/// ```
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Credentials {
     /// The ACL user; `None`: the default user.

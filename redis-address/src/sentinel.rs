@@ -10,6 +10,14 @@ use crate::{Credentials, Nodes, Settings};
 /// A client of the master `master` that `nodes` name; nothing is connected. It remembers its connections to the
 /// sentinels.
 ///
+/// ```
+#[doc = include_str!("examples/settings.txt")]
+/// let address = "redis-sentinel://app:secret@one,two,three#main".parse()?;
+/// let Address::Sentinel { nodes, master } = address else { panic!("no sentinels") };
+/// let client = sentinel(&nodes, &master, &settings)?; // Asks the sentinels when a connection is wanted.
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// When an address or a certificate cannot be used.
 pub fn sentinel(nodes: &Nodes, master: &str, settings: &Settings) -> RedisResult<SentinelClient> {
