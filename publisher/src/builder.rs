@@ -25,6 +25,17 @@ pub const DEFAULT_CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 pub const DEFAULT_RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Made by [`Publisher::builder`].
+///
+/// ```
+#[doc = include_str!("examples/running.txt")]
+/// let publisher = Publisher::builder("redis://localhost:6379")
+///     .key_prefix("eu:") // This Redis has other users, too.
+///     .state_ttl(Duration::from_secs(60 * 60)) // Pages come back within the hour.
+///     .connect()
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a builder does nothing until `connect`"]
 pub struct PublisherBuilder {
     redis: RedisSettings,
@@ -52,6 +63,14 @@ impl PublisherBuilder {
     }
 
     /// The application's database. Without one, `notify` and `resync` have nothing to publish.
+    ///
+    /// ```
+    /// use batchcast_publisher::{ProgressSource, Publisher, PublisherBuilder};
+    ///
+    /// fn settings(database: impl ProgressSource) -> PublisherBuilder {
+    ///     Publisher::builder("redis://localhost:6379").source(database)
+    /// }
+    /// ```
     pub fn source(mut self, source: impl ProgressSource) -> Self {
         self.source = Some(Arc::new(source));
         self
@@ -59,12 +78,27 @@ impl PublisherBuilder {
 
     /// What stands before each key and channel (`KEY_PREFIX`): at most 64 characters of `A-Z a-z 0-9 _ - : .`,
     /// default empty.
+    ///
+    /// ```
+    /// use batchcast_publisher::Publisher;
+    ///
+    /// // Two regions share a Redis: `eu:batch:…` and `us:batch:…`. The edge of each has the same KEY_PREFIX.
+    /// let [eu, us] = ["eu:", "us:"].map(|region| Publisher::builder("redis://localhost:6379").key_prefix(region));
+    /// ```
     pub fn key_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.key_prefix = prefix.into();
         self
     }
 
     /// How long Redis remembers a batch after its last update; at least 1 s, default [`DEFAULT_STATE_TTL`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use batchcast_publisher::Publisher;
+    ///
+    /// let week = Duration::from_secs(7 * 24 * 60 * 60); // Whoever looks later asks the database.
+    /// let builder = Publisher::builder("redis://localhost:6379").state_ttl(week);
+    /// ```
     pub fn state_ttl(mut self, ttl: Duration) -> Self {
         self.policy.ttl = ttl;
         self
@@ -111,30 +145,72 @@ impl PublisherBuilder {
 
     /// Who else is told of batches, once Redis has acknowledged an update: any number of [`Sink`]s, each with a name of
     /// its own. With a source [`Publisher::resync`] finds the ends that nobody was told before a restart.
+    ///
+    /// ```
+    /// use batchcast_publisher::{Publisher, PublisherBuilder, Sink};
+    ///
+    /// fn settings(mail: impl Sink, search_index: impl Sink) -> PublisherBuilder {
+    ///     Publisher::builder("redis://localhost:6379").sink(mail).sink(search_index)
+    /// }
+    /// ```
     pub fn sink(mut self, sink: impl Sink) -> Self {
         self.sinks.push(Arc::new(sink));
         self
     }
 
     /// Where the background task runs; default the runtime in which [`PublisherBuilder::connect`] is awaited.
+    ///
+    /// ```
+    /// use batchcast_publisher::Publisher;
+    /// use tokio::runtime::Builder;
+    ///
+    /// // Threads of its own: work that keeps the others busy does not delay progress.
+    /// let background = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    /// let builder = Publisher::builder("redis://localhost:6379").runtime(background.handle().clone());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn runtime(mut self, runtime: Handle) -> Self {
         self.runtime = Some(runtime);
         self
     }
 
     /// The pause between two updates of one batch; zero: none. Default [`DEFAULT_COALESCE`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use batchcast_publisher::Publisher;
+    ///
+    /// // At most two updates a second and batch: enough for a bar, and little to do for Redis.
+    /// let builder = Publisher::builder("redis://localhost:6379").coalesce(Duration::from_millis(500));
+    /// ```
     pub fn coalesce(mut self, pause: Duration) -> Self {
         self.coalesce = pause;
         self
     }
 
     /// How long making a connection may take; default [`DEFAULT_CONNECTION_TIMEOUT`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use batchcast_publisher::Publisher;
+    ///
+    /// // Far away, by TLS, behind sentinels that may be down.
+    /// let builder = Publisher::builder("redis://localhost:6379").connection_timeout(Duration::from_secs(15));
+    /// ```
     pub fn connection_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.connection = timeout;
         self
     }
 
     /// How long an answer may take; default [`DEFAULT_RESPONSE_TIMEOUT`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use batchcast_publisher::Publisher;
+    ///
+    /// // In the same rack: who is silent for a second is gone.
+    /// let builder = Publisher::builder("redis://localhost:6379").response_timeout(Duration::from_secs(1));
+    /// ```
     pub fn response_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.response = timeout;
         self
@@ -143,6 +219,16 @@ impl PublisherBuilder {
     /// Checks the settings and starts the background task on a tokio runtime of any flavour. It does **not** wait for Redis:
     /// a worker must start also while Redis is away. Trouble with the connection shows in the errors of what is
     /// awaited, in [`Publisher::metrics`] and in the log.
+    ///
+    /// ```
+    #[doc = include_str!("examples/running.txt")]
+    /// let publisher = Publisher::builder("redis://nobody.invalid").connect().await?; // Redis may come later.
+    ///
+    /// let refused = Publisher::builder("redis://localhost:6379").key_prefix("e u").connect().await;
+    /// assert!(matches!(refused, Err(PublishError::Config { setting: "KEY_PREFIX", .. })));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`PublishError::Config`] names the setting that is wrong.

@@ -5,6 +5,18 @@ use wire::{BatchState, BatchStatus, Head, PhotoStatus, Position, StateError};
 use crate::{PublishError, TrackError, Tracked, track::updated_at};
 
 /// Why a batch was left as it is.
+///
+/// ```no_run
+#[doc = include_str!("examples/publisher.txt")]
+/// match publisher.reopen(&batch).await {
+///     Ok(state) => println!("{} photos are queued again", state.head().counts.queued),
+///     Err(EditError::Open(status)) => println!("nothing to do: it is {status:?}"),
+///     Err(EditError::NothingFailed) => println!("nothing to do: all photos are completed"),
+///     Err(error) => return Err(error.into()),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EditError {

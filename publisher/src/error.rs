@@ -7,6 +7,18 @@ use wire::{BatchId, StateError};
 use crate::SourceError;
 
 /// Why something was not published, read or watched.
+///
+/// ```no_run
+#[doc = include_str!("examples/publisher.txt")]
+/// match publisher.publish_latest(&batch).await {
+///     Ok(_) => println!("published"),
+///     Err(PublishError::Unknown(batch)) => println!("the database has no {batch}"),
+///     Err(error @ PublishError::Unanswered { .. }) => println!("it stays due: {error}"),
+///     Err(error) => return Err(error.into()), // Its words say what to mend.
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {

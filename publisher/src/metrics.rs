@@ -3,6 +3,13 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Names in the `metrics` facade, after Prometheus' conventions.
+///
+/// ```
+/// use batchcast_publisher::metric_names;
+///
+/// let alert = "rate(batchcast_publisher_connections_lost_total[5m]) > 0";
+/// assert!(alert.contains(metric_names::CONNECTIONS_LOST)); // The rule watches something that is counted.
+/// ```
 pub mod names {
     /// Counter: calls of `notify` and `notify_final`.
     pub const NOTIFIES: &str = "batchcast_publisher_notifies_total";
@@ -37,6 +44,15 @@ pub mod names {
     ];
 
     /// The words of [`HELP`] for one of them; empty for any other name.
+    ///
+    /// ```
+    /// use batchcast_publisher::metric_names::{BACKLOG, help};
+    ///
+    /// // For an exporter of one's own.
+    /// let line = format!("# HELP {BACKLOG} {}", help(BACKLOG));
+    /// assert!(line.ends_with("Batches with an update that is not acknowledged yet."));
+    /// assert_eq!(help("another"), "");
+    /// ```
     #[must_use]
     pub fn help(name: &str) -> &'static str {
         HELP.iter().find(|(known, _)| *known == name).map_or("", |(_, help)| help)
@@ -47,6 +63,16 @@ pub mod names {
 pub const LAG_BUCKETS_MS: [u64; 9] = [1, 5, 10, 50, 100, 500, 1_000, 5_000, 30_000];
 
 /// Times from the earliest notify covered to the acknowledgement of an applied update.
+///
+/// ```
+/// use batchcast_publisher::{LAG_BUCKETS_MS, Lag};
+///
+/// /// How many updates took no more than 100 ms.
+/// fn quick(lag: &Lag) -> u64 {
+///     LAG_BUCKETS_MS.iter().zip(lag.counts).filter(|(bound, _)| **bound <= 100).map(|(_, count)| count).sum()
+/// }
+/// assert_eq!(quick(&Lag::default()), 0);
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lag {
@@ -57,6 +83,16 @@ pub struct Lag {
 }
 
 /// A snapshot of this publisher's counters since it was made.
+///
+/// ```
+/// use batchcast_publisher::Metrics;
+///
+/// /// For the worker's health check: updates wait, and attempts to send them got no answer.
+/// fn is_stuck(before: &Metrics, now: &Metrics) -> bool {
+///     now.backlog > 0 && now.unreachable > before.unreachable && now.applied == before.applied
+/// }
+/// assert!(!is_stuck(&Metrics::default(), &Metrics::default()));
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metrics {

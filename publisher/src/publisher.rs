@@ -23,6 +23,15 @@ use crate::{
 
 /// Publishes the progress of batches. Cheap to clone; all clones are the same publisher. When the last one is dropped,
 /// the background task stops: call [`Publisher::close`] first.
+///
+/// ```no_run
+#[doc = include_str!("examples/publisher.txt")]
+/// let worker = publisher.clone(); // For another task, or thread.
+/// tokio::spawn(async move { worker.notify(&batch) }).await?;
+/// publisher.close(Duration::from_secs(5)).await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Publisher {
     inner: Arc<Inner>,
@@ -46,6 +55,16 @@ pub(crate) struct Settings {
 }
 
 /// How an acknowledged [`Publisher::publish`] ended.
+///
+/// ```no_run
+#[doc = include_str!("examples/publisher.txt")]
+/// match publisher.publish(Changes::full(&state, None)).await? {
+///     Published::Applied => println!("readers see it"),
+///     _ => println!("Redis held it already"), // Another worker was faster.
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Published {
@@ -56,6 +75,16 @@ pub enum Published {
 }
 
 /// How [`Publisher::cache`] ended.
+///
+/// ```no_run
+#[doc = include_str!("examples/publisher.txt")]
+/// let state = match publisher.cache(&state, Duration::from_secs(60)).await? {
+///     Cached::Present => publisher.cached(&batch).await?, // It may be newer than what was read here.
+///     _ => Some(state),
+/// };
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cached {
@@ -110,12 +139,30 @@ impl Publisher {
     /// The batch changed: call it after each commit. It takes well below a microsecond, never blocks and never fails;
     /// the background task reads what changed from the source and publishes it, at most once a coalescing pause.
     /// Without a source, or after [`Publisher::close`], it does nothing.
+    ///
+    /// ```no_run
+    #[doc = include_str!("examples/publisher.txt")]
+    /// # async fn commit() {}
+    /// commit().await; // The photo, the counts and the version, in one transaction.
+    /// publisher.notify(&batch);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn notify(&self, batch: &BatchId) {
         self.told(batch, now_ms().into(), false);
     }
 
     /// [`Publisher::notify`] for the commit that ends a batch: it leaves at once, without the coalescing pause. Only
     /// the caller can know that before the source is read; whoever calls `notify` instead waits at most that pause.
+    ///
+    /// ```no_run
+    #[doc = include_str!("examples/publisher.txt")]
+    /// # async fn commit() -> bool { true }
+    /// let was_the_last = commit().await;
+    /// if was_the_last { publisher.notify_final(&batch) } else { publisher.notify(&batch) }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn notify_final(&self, batch: &BatchId) {
         self.told(batch, now_ms().into(), true);
     }
@@ -149,6 +196,17 @@ impl Publisher {
     /// Publishes `changes` and waits for the acknowledgement. Where Redis needs the whole state, it is read from the
     /// source and published instead.
     ///
+    /// ```no_run
+    #[doc = include_str!("examples/publisher.txt")]
+    /// // What the worker keeps count of by itself, without a source.
+    /// match publisher.publish(Changes::full(&state, Some("anna".to_owned()))).await {
+    ///     Err(PublishError::Finished) => println!("it has ended: open it again in a new epoch"),
+    ///     published => println!("{:?}", published?),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`PublishError::NeedsFull`] only without a source; the others say themselves what to do.
     pub async fn publish(&self, changes: Changes) -> Result<Published, PublishError> {
@@ -169,6 +227,16 @@ impl Publisher {
     /// Publishes what the source has of the batch and waits until Redis holds it: before an answer after which a page
     /// opens its stream, where the end that Redis held before would stop it. So after a batch was opened again. Where it
     /// fails the batch stays due, and the background task goes on trying.
+    ///
+    /// ```no_run
+    #[doc = include_str!("examples/publisher.txt")]
+    /// # async fn reopen_in_the_database() {}
+    /// reopen_in_the_database().await;
+    /// publisher.publish_latest(&batch).await?;
+    /// // Now answer: the stream that the page opens upon it begins with the open batch.
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`PublishError::NoSource`], [`PublishError::Unknown`], or why it was not published yet.
@@ -194,6 +262,16 @@ impl Publisher {
     /// Opens an ended batch again that lives in Redis alone: what has failed, or had not ended, is queued in a new
     /// epoch, what is done stays; a batch that a [`Tracker`] counts too, as [`Tracker::reopen`] does. Returns the state that Redis now holds.
     ///
+    /// ```no_run
+    #[doc = include_str!("examples/publisher.txt")]
+    /// let state = publisher.reopen(&batch).await?;
+    /// for photo in state.photos().filter(|photo| photo.status == PhotoStatus::Queued) {
+    ///     println!("to be worked on again: {}", photo.photo_id);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`EditError::Source`] where there is a source: the batch is opened again in its database.
     pub async fn reopen(&self, batch: &BatchId) -> Result<BatchState, EditError> {
@@ -207,6 +285,14 @@ impl Publisher {
 
     /// Ends an open batch that lives in Redis alone, as cancelled. Its photos stay as they are. Returns the state that
     /// Redis now holds. With a source it is cancelled there, and told by [`Publisher::notify_final`].
+    ///
+    /// ```no_run
+    #[doc = include_str!("examples/publisher.txt")]
+    /// let state = publisher.cancel(&batch).await?; // Someone pressed "Cancel".
+    /// println!("{} photos were completed before", state.head().counts.completed);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`EditError::Source`] where there is a source.
@@ -260,6 +346,15 @@ impl Publisher {
     }
 
     /// The tracker of a batch that was declared before, by this process or another.
+    ///
+    /// ```no_run
+    #[doc = include_str!("examples/publisher.txt")]
+    /// // A worker takes a photo from a queue; whoever filled the queue has declared the batch.
+    /// let tracker = publisher.tracked(&batch);
+    /// tracker.photo(&photo).failed("not a JPEG").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn tracked(&self, batch: &BatchId) -> Tracker {
         Tracker::new(self.clone(), batch.clone())
@@ -284,6 +379,17 @@ impl Publisher {
 
     /// The state as it may leave the process, after [`PublisherBuilder::redact`]: what an application answers as the
     /// edge's origin, or to anyone else.
+    ///
+    /// ```
+    #[doc = include_str!("examples/running.txt")]
+    #[doc = include_str!("examples/state.txt")]
+    /// let builder = Publisher::builder("redis://localhost:6379").redact(|photo| photo.error = None);
+    /// let publisher = builder.connect().await?;
+    /// let answer = publisher.redacted(state)?; // As the edge shows it, so that no answer says more than another.
+    /// assert!(answer.photos().all(|photo| photo.error.is_none()));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// When what `redact` made of it breaks a rule.
@@ -313,6 +419,15 @@ impl Publisher {
     /// or that lost a photo. What a source then has of it is published anew, also where nothing has changed since the
     /// last update.
     ///
+    /// ```no_run
+    #[doc = include_str!("examples/publisher.txt")]
+    /// # async fn delete_in_the_database() {}
+    /// delete_in_the_database().await;
+    /// publisher.invalidate(&batch).await?; // Nobody is shown it any more.
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// When Redis did not answer, or answered no.
     pub async fn invalidate(&self, batch: &BatchId) -> Result<(), PublishError> {
@@ -324,6 +439,16 @@ impl Publisher {
 
     /// What Redis holds of the batch; `None`: nothing.
     ///
+    /// ```no_run
+    #[doc = include_str!("examples/publisher.txt")]
+    /// match publisher.cached(&batch).await? {
+    ///     Some(state) => println!("{} %, and the database was not asked", state.head().progress()),
+    ///     None => println!("ask the database"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// When Redis did not answer, or what it holds can't be read.
     pub async fn cached(&self, batch: &BatchId) -> Result<Option<BatchState>, PublishError> {
@@ -332,6 +457,14 @@ impl Publisher {
 
     /// Stores a state for `ttl` (at least 1 s) without announcing it, and only where nothing is stored: so a slow
     /// reader of the database can't overwrite what a worker has published since.
+    ///
+    /// ```no_run
+    #[doc = include_str!("examples/publisher.txt")]
+    /// // The edge asked for a batch that Redis had forgotten, and `state` was read from the database.
+    /// publisher.cache(&state, Duration::from_secs(60)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// When the state breaks a rule, or Redis did not answer, or answered no.
@@ -364,11 +497,29 @@ impl Publisher {
     }
 
     /// This publisher's counters.
+    ///
+    /// ```
+    #[doc = include_str!("examples/running.txt")]
+    /// let publisher = Publisher::builder("redis://localhost:6379").connect().await?;
+    /// let metrics = publisher.metrics();
+    /// assert_eq!((metrics.notifies, metrics.backlog), (0, 0)); // Nothing was told, nothing waits.
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn metrics(&self) -> Metrics {
         self.inner.counters.snapshot(self.inner.store.link().connections())
     }
 
     /// What each sink was told.
+    ///
+    /// ```no_run
+    #[doc = include_str!("examples/publisher.txt")]
+    /// for sink in publisher.sink_metrics() {
+    ///     println!("{}: told of {} states, {} batches wait", sink.sink, sink.delivered, sink.backlog);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn sink_metrics(&self) -> Vec<SinkMetrics> {
         self.inner.sinks.metrics()
     }
@@ -376,6 +527,14 @@ impl Publisher {
     /// Marks all batches that the source calls unsettled as changed: the open ones, and those that ended within the
     /// last `state_ttl`. Call it once at start: a crash between a commit and its publication leaves no other trace.
     /// Returns how many there are.
+    ///
+    /// ```no_run
+    #[doc = include_str!("examples/publisher.txt")]
+    /// let batches = publisher.resync().await?; // Once, after `connect`.
+    /// println!("{batches} batches are published where Redis does not have them");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`PublishError::NoSource`], or the source's own.
@@ -389,6 +548,17 @@ impl Publisher {
     /// Publishes what is due at once, tells it to sinks, and stops the background tasks, after `timeout` at the latest.
     /// Returns the batches with something that Redis or a sink was not told; at the next start [`Publisher::resync`]
     /// sees to them. For a sink that is in trouble nobody waits: its pause between two attempts may be minutes.
+    ///
+    /// ```no_run
+    #[doc = include_str!("examples/publisher.txt")]
+    /// // At the end of `main`, when the jobs have ended.
+    /// let undelivered = publisher.close(Duration::from_secs(5)).await;
+    /// if !undelivered.is_empty() {
+    ///     eprintln!("left to the next start's resync: {undelivered:?}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn close(&self, timeout: Duration) -> Vec<BatchId> {
         let deadline = Instant::now() + timeout;
         let task = self.inner.task.lock().unwrap_or_else(PoisonError::into_inner).take();

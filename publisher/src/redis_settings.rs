@@ -33,6 +33,13 @@ pub struct RedisSettings {
 
 impl RedisSettings {
     /// The Redis at `url`; its forms stand in the [crate's documentation](crate#addresses).
+    ///
+    /// ```
+    /// use batchcast_publisher::{Publisher, RedisSettings};
+    ///
+    /// let redis = RedisSettings::new("rediss://publisher:secret@redis.example.com:6380/2");
+    /// let builder = Publisher::builder(redis); // Or by the URL alone, where nothing else is to be said.
+    /// ```
     pub fn new(url: impl Into<String>) -> Self {
         Self { url: url.into(), tls: Tls::default(), sentinel: Credentials::default(), rest_token: None }
     }
@@ -69,6 +76,14 @@ impl RedisSettings {
     }
 
     /// What TLS checks and shows (`REDIS_CA_FILE`, `REDIS_CERT_FILE`, `REDIS_KEY_FILE`).
+    ///
+    /// ```no_run
+    /// use batchcast_publisher::{RedisSettings, Tls};
+    ///
+    /// let tls = Tls::default().authority(std::fs::read("ca.pem")?);
+    /// let redis = RedisSettings::new("rediss://redis.internal").tls(tls);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn tls(mut self, tls: Tls) -> Self {
         self.tls = tls;
         self
@@ -76,12 +91,27 @@ impl RedisSettings {
 
     /// Who this is to the sentinels, which know other users than Redis (`REDIS_SENTINEL_USER`,
     /// `REDIS_SENTINEL_PASSWORD`).
+    ///
+    /// ```
+    /// use batchcast_publisher::RedisSettings;
+    ///
+    /// // `publisher` is known to Redis, `watcher` to the sentinels.
+    /// let redis = RedisSettings::new("redis-sentinel://publisher:secret@one,two,three#main");
+    /// let redis = redis.sentinel_user("watcher", "another secret");
+    /// ```
     pub fn sentinel_user(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
         self.sentinel = Credentials { user: Some(user.into()), password: Some(password.into()) };
         self
     }
 
     /// The token of Redis over HTTP (`UPSTASH_REDIS_REST_TOKEN`), for a URL that begins with `https://`.
+    ///
+    /// ```
+    /// use batchcast_publisher::RedisSettings;
+    ///
+    /// let token = std::env::var("UPSTASH_REDIS_REST_TOKEN").unwrap_or_default();
+    /// let redis = RedisSettings::new("https://example.upstash.io").rest_token(token);
+    /// ```
     pub fn rest_token(mut self, token: impl Into<String>) -> Self {
         self.rest_token = Some(token.into());
         self
@@ -118,17 +148,36 @@ impl fmt::Debug for RedisSettings {
 
 /// What TLS checks the server by, and what it shows where the server asks. The default: the system's authorities, and
 /// nothing to show.
+///
+/// ```no_run
+/// use batchcast_publisher::{RedisSettings, Tls};
+///
+/// let own = Tls::default().client_certificate(std::fs::read("worker.pem")?, std::fs::read("worker.key")?);
+/// let redis = RedisSettings::new("rediss://redis.internal").tls(own.authority(std::fs::read("ca.pem")?));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct Tls(Certificates);
 
 impl Tls {
     /// Only servers with a certificate of this authority (PEM) are believed, instead of the system's.
+    ///
+    /// ```no_run
+    /// let tls = batchcast_publisher::Tls::default().authority(std::fs::read("company-ca.pem")?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn authority(self, pem: impl Into<Vec<u8>>) -> Self {
         Self(self.0.with_authority(pem))
     }
 
     /// The certificate with its chain, and its key (PEM), for a server that asks for one.
+    ///
+    /// ```no_run
+    /// let (chain, key) = (std::fs::read("worker.pem")?, std::fs::read("worker.key")?);
+    /// let tls = batchcast_publisher::Tls::default().client_certificate(chain, key);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn client_certificate(self, chain: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
         Self(self.0.with_own(chain, key))
     }

@@ -79,7 +79,19 @@ pub struct SqlSource {
     queries: Queries,
 }
 
-/// Made by [`SqlSource::postgres`] and [`SqlSource::sqlite`].
+/// Made by `SqlSource::postgres` (feature `postgres`) and `SqlSource::sqlite` (feature `sqlite`).
+///
+/// ```
+#[doc = include_str!("examples/sqlite.txt")]
+/// let source = SqlSource::sqlite(&url)
+///     .connections(2)
+///     .statement_timeout(Duration::from_secs(2)) // Below the patience of whoever waits for an update.
+///     .connect()
+///     .await?;
+/// # }
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a builder does nothing until `connect`"]
 #[derive(Clone)]
 pub struct SqlSourceBuilder {
@@ -92,6 +104,18 @@ pub struct SqlSourceBuilder {
 
 impl SqlSource {
     /// Batches in the Postgres at `postgres://USER:PASSWORD@HOST:PORT/DATABASE`.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use batchcast_publisher::SqlSource;
+    ///
+    /// let url = "postgres://app:PASSWORD@db.internal/app?sslmode=verify-full";
+    /// let source = SqlSource::postgres(url).connect().await?;
+    /// source.check().await?;
+    /// # Ok(())
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[cfg(feature = "postgres")]
     pub fn postgres(url: &str) -> SqlSourceBuilder {
         SqlSourceBuilder::new(url, Database::postgres)
@@ -99,6 +123,17 @@ impl SqlSource {
 
     /// Batches in the file at `sqlite://FILE`; with `?mode=rwc` it is made where there is none. Readers and writers do
     /// not wait for each other in WAL mode, which is the file's own and set once: `PRAGMA journal_mode = WAL`.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use batchcast_publisher::SqlSource;
+    ///
+    /// let source = SqlSource::sqlite("sqlite://batches.db?mode=rwc").connect().await?;
+    /// source.migrate().await?;
+    /// # Ok(())
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[cfg(feature = "sqlite")]
     pub fn sqlite(url: &str) -> SqlSourceBuilder {
         SqlSourceBuilder::new(url, Database::sqlite)
@@ -106,6 +141,15 @@ impl SqlSource {
 
     /// Makes the tables of the default schema where there are none, then [`SqlSource::check`]s. Nothing else in the
     /// database is touched, and no record is kept of it.
+    ///
+    /// ```
+    #[doc = include_str!("examples/sqlite.txt")]
+    /// let source = SqlSource::sqlite(&url).connect().await?;
+    /// source.migrate().await?; // At each start: what is there already stays.
+    /// # }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// The database's, or those of [`SqlSource::check`]: there are tables `batches` and `photos` of another kind.
@@ -122,6 +166,19 @@ impl SqlSource {
     /// Whether the database is there, can run the queries, and finds all their columns: for the application's start, so
     /// that a mistake is not found by the first update. What the columns hold shows only when they are read.
     ///
+    /// ```
+    #[doc = include_str!("examples/sqlite.txt")]
+    /// // The application's own query names its column wrongly, which its start finds.
+    /// let queries = Queries::default()
+    ///     .unsettled("SELECT id FROM batches WHERE status IN ('QUEUED', 'PROCESSING') OR updated_at > $1");
+    /// let source = SqlSource::sqlite(&url).queries(queries).connect().await?;
+    /// let error = source.check().await.unwrap_err();
+    /// assert!(matches!(error, SqlError::Column { query: "unsettled", column: "batch_id", .. }));
+    /// # }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`SqlError::Query`] and [`SqlError::Column`] name the query, and the column that it does not have.
     pub async fn check(&self) -> Result<(), SqlError> {
@@ -137,6 +194,15 @@ impl SqlSource {
     }
 
     /// Closes its connections. Not needed: they end with the last clone.
+    ///
+    /// ```
+    #[doc = include_str!("examples/sqlite.txt")]
+    /// source.close().await; // Before the file is moved away.
+    /// assert!(source.check().await.is_err());
+    /// # }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn close(&self) {
         self.database.close().await;
     }
@@ -188,6 +254,20 @@ impl SqlSourceBuilder {
     }
 
     /// The application's own queries; default those of the default schema.
+    ///
+    /// ```
+    #[doc = include_str!("examples/sqlite.txt")]
+    /// // This worker sees to the batches of its region only.
+    /// let queries = Queries::default().unsettled(
+    ///     "SELECT id AS batch_id FROM batches
+    ///      WHERE id LIKE 'eu-%' AND (status IN ('QUEUED', 'PROCESSING') OR updated_at > $1)",
+    /// );
+    /// let source = SqlSource::sqlite(&url).queries(queries).connect().await?;
+    /// source.check().await?;
+    /// # }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn queries(mut self, queries: Queries) -> Self {
         self.queries = queries;
         self
@@ -195,6 +275,15 @@ impl SqlSourceBuilder {
 
     /// How many connections there may be, at least 1; default [`DEFAULT_CONNECTIONS`]. An update takes one for two
     /// queries.
+    ///
+    /// ```
+    #[doc = include_str!("examples/sqlite.txt")]
+    /// // Many workers, and a database that takes a hundred connections in all.
+    /// let source = SqlSource::sqlite(&url).connections(1).connect().await?;
+    /// # }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn connections(mut self, connections: u32) -> Self {
         self.connections = connections;
         self
@@ -202,6 +291,14 @@ impl SqlSourceBuilder {
 
     /// How long a statement, a lock or a connection is waited for, at least 1 ms; default
     /// [`DEFAULT_STATEMENT_TIMEOUT`]. In SQLite it is the time of a whole transaction.
+    ///
+    /// ```
+    #[doc = include_str!("examples/sqlite.txt")]
+    /// let source = SqlSource::sqlite(&url).statement_timeout(Duration::from_secs(1)).connect().await?;
+    /// # }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn statement_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
@@ -209,6 +306,15 @@ impl SqlSourceBuilder {
 
     /// Checks the settings. It does **not** wait for the database: [`SqlSource::check`] and [`SqlSource::migrate`] do.
     /// To be awaited in a tokio runtime.
+    ///
+    /// ```
+    #[doc = include_str!("examples/sqlite.txt")]
+    /// let refused = SqlSource::sqlite(&url).connections(0).connect().await;
+    /// assert!(matches!(refused, Err(SqlError::Config { setting: "connections", .. })));
+    /// # }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`SqlError::Config`] names the setting that is wrong.

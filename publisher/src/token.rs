@@ -30,11 +30,30 @@ pub use wire::token::{Batches, Claims, Expected, Grant, Key, KeySet, KeySetError
 pub const MIN_SECRET_BYTES: usize = 32;
 
 /// What both sides of HS256 know. It can't be printed.
+///
+/// ```
+/// use batchcast_publisher::token::{Secret, Secrets};
+///
+/// let secret = Secret::new("what-openssl-rand-printed-or-more-than-32-bytes")?;
+/// assert_eq!(format!("{secret:?}"), "Secret(…)"); // No log shows it.
+/// let secrets = Secrets::from(secret);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Secret(hmac::Key);
 
 /// The secrets of `AUTH_SECRET`: the first signs, each of them checks. So a secret is changed without a token being
 /// refused: the new one is put before the old one, which goes when the last token that it signed has expired.
+///
+/// ```
+#[doc = include_str!("examples/token.txt")]
+/// // A change of secrets: what the old one signed is still believed, and new tokens are signed by the new one.
+/// let text = "the-new-one-that-openssl-rand-printed-just-now what-openssl-rand-printed-or-more-than-32-bytes";
+/// let changed = Secrets::parse(text)?;
+/// let before = mint(&secrets, &claims);
+/// assert!(verify(&before, Some(&changed), &KeySet::default(), &Expected::default(), now).is_ok());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Secrets {
     signing: Secret,
@@ -42,6 +61,13 @@ pub struct Secrets {
 }
 
 /// A secret of fewer than [`MIN_SECRET_BYTES`], or none.
+///
+/// ```
+/// use batchcast_publisher::token::Secrets;
+///
+/// let error = Secrets::parse("hunter2").unwrap_err();
+/// assert!(error.to_string().contains("openssl rand -base64 32")); // It says how to make one.
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a secret has at least {MIN_SECRET_BYTES} bytes (RFC 7518, section 3.2): make one by `openssl rand -base64 32`"
@@ -50,6 +76,13 @@ pub struct WeakSecret;
 
 impl Secret {
     /// The secret is these bytes, of a text as it stands: nothing is decoded.
+    ///
+    /// ```
+    /// use batchcast_publisher::token::{MIN_SECRET_BYTES, Secret};
+    ///
+    /// assert!(Secret::new([7; MIN_SECRET_BYTES]).is_ok());
+    /// assert!(Secret::new("hunter2").is_err());
+    /// ```
     ///
     /// # Errors
     /// [`WeakSecret`]: fewer than [`MIN_SECRET_BYTES`].
@@ -75,6 +108,13 @@ impl fmt::Debug for Secret {
 impl Secrets {
     /// Reads one or several secrets, with white space between them.
     ///
+    /// ```no_run
+    /// use batchcast_publisher::token::Secrets;
+    ///
+    /// let secrets = Secrets::parse(&std::env::var("AUTH_SECRET")?)?; // The same as the edge's.
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`WeakSecret`]: there is none, or one of them is too short.
     pub fn parse(text: &str) -> Result<Self, WeakSecret> {
@@ -94,6 +134,15 @@ impl From<Secret> for Secrets {
 }
 
 /// A token, or of the claims of [`Claims::ticket`] a ticket, signed by HS256.
+///
+/// ```
+#[doc = include_str!("examples/token.txt")]
+/// let token = mint(&secrets, &claims); // For the page of the user who has logged in.
+/// // A stream's URL is logged by many: a ticket is for one batch and for seconds.
+/// let ticket = mint(&secrets, &claims.ticket(&batchcast_publisher::BatchId::new("holiday")?, now));
+/// assert_ne!(token, ticket);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn mint(secrets: &Secrets, claims: &Claims) -> String {
     let signed = claims.to_be_signed();
     let signature = hmac::sign(&secrets.signing.0, signed.as_bytes());
@@ -102,6 +151,15 @@ pub fn mint(secrets: &Secrets, claims: &Claims) -> String {
 
 /// What a token says, if it may be believed: signed by one of the secrets (HS256) or by a key of the set (ES256), not
 /// expired, and as `expected`. A ticket is refused. `now` is in milliseconds since the Unix epoch.
+///
+/// ```
+#[doc = include_str!("examples/token.txt")]
+/// let token = mint(&secrets, &claims);
+/// let believed = |token: &str, now| verify(token, Some(&secrets), &KeySet::default(), &Expected::default(), now);
+/// assert_eq!(believed(&token, now)?.grant, claims.grant);
+/// assert!(matches!(believed(&token, now + 2 * 3_600_000), Err(TokenError::Expired)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// [`TokenError`]: what is wrong with it, in words that its bearer may see.
@@ -119,6 +177,14 @@ pub fn verify(
 
 /// The same for a token whose candidate keys were looked up by its `kid`, in a set that is fetched when it is needed
 /// ([`wire::token::Keyring`]).
+///
+/// ```
+#[doc = include_str!("examples/token.txt")]
+/// let token = mint(&secrets, &claims);
+/// let token = Unverified::parse(&token)?; // Its `key_id` says which keys to fetch, if any.
+/// assert_eq!(admit(token, Some(&secrets), &[], &Expected::default(), now)?, claims);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// As [`verify`].

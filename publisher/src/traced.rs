@@ -5,6 +5,14 @@ use wire::{BatchId, Cause, Changes, TraceParent};
 use crate::{PublishError, Published, Publisher, publisher::now_ms};
 
 /// A [`Publisher`] whose updates belong to a trace; made by [`Publisher::traced`].
+///
+/// ```no_run
+#[doc = include_str!("examples/publisher.txt")]
+/// let traced = publisher.traced(trace); // Of the request that is answered here.
+/// traced.notify(&batch);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[must_use = "it tells nothing by itself"]
 pub struct Traced<'a> {
@@ -18,16 +26,37 @@ impl<'a> Traced<'a> {
     }
 
     /// [`Publisher::notify`].
+    ///
+    /// ```no_run
+    #[doc = include_str!("examples/publisher.txt")]
+    /// publisher.traced(trace).notify(&batch); // After the commit.
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn notify(self, batch: &BatchId) {
         self.publisher.told(batch, self.cause(), false);
     }
 
     /// [`Publisher::notify_final`].
+    ///
+    /// ```no_run
+    #[doc = include_str!("examples/publisher.txt")]
+    /// publisher.traced(trace).notify_final(&batch); // After the commit that ended it.
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn notify_final(self, batch: &BatchId) {
         self.publisher.told(batch, self.cause(), true);
     }
 
     /// [`Publisher::publish`].
+    ///
+    /// ```no_run
+    #[doc = include_str!("examples/publisher.txt")]
+    /// publisher.traced(trace).publish(Changes::full(&state, None)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// The same.
@@ -36,6 +65,13 @@ impl<'a> Traced<'a> {
     }
 
     /// [`Publisher::publish_latest`].
+    ///
+    /// ```no_run
+    #[doc = include_str!("examples/publisher.txt")]
+    /// publisher.traced(trace).publish_latest(&batch).await?; // Before the answer that opens it again.
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// The same.

@@ -35,6 +35,19 @@ pub const DEFAULT_PATIENCE: Duration = Duration::from_secs(30);
 /// heard of for its `ttl`, is [`TrackError::Unknown`]; one that comes back with less (a failover, a backup) has forgotten
 /// reports that were acknowledged, and gives their positions a second time. Where that must not be, keep the counts in a
 /// database, and give the publisher a [`ProgressSource`](crate::ProgressSource).
+///
+/// ```no_run
+#[doc = include_str!("examples/publisher.txt")]
+/// let photos = [PhotoId::new("photo-1")?, PhotoId::new("photo-2")?];
+/// let tracker = publisher.tracker(&batch, &photos).await?;
+/// for id in &photos {
+///     let photo = tracker.photo(id); // By this process or another, once or twice: it counts once.
+///     photo.started().await?;
+///     photo.completed(Json::new(&4032)?).await?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Tracker {
     publisher: Publisher,
@@ -43,6 +56,14 @@ pub struct Tracker {
 }
 
 /// What came of a call that was heard.
+///
+/// ```no_run
+#[doc = include_str!("examples/publisher.txt")]
+/// let tracked = tracker.photo(&photo).started().await?;
+/// println!("{} %", tracked.head.progress());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Tracked {
@@ -55,12 +76,31 @@ pub struct Tracked {
 impl Tracked {
     /// Whether this call ended the batch. Of all calls that of one epoch says so at most once: it may be told to a call
     /// whose answer was lost, and a repetition is [`Outcome::Already`].
+    ///
+    /// ```no_run
+    #[doc = include_str!("examples/publisher.txt")]
+    /// if tracker.photo(&photo).completed(Json::new(&4032)?).await?.ended_it() {
+    ///     println!("that was the last photo"); // At most one worker says so.
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn ended_it(&self) -> bool {
         self.outcome == Outcome::Counted && self.head.status.is_terminal()
     }
 }
 
 /// What a call did.
+///
+/// ```no_run
+#[doc = include_str!("examples/publisher.txt")]
+/// match tracker.photo(&photo).started().await?.outcome {
+///     Outcome::Ended => println!("cancelled: spare the work"),
+///     _ => println!("work on it"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
@@ -79,22 +119,56 @@ impl Tracker {
     }
 
     /// How long its calls go on trying to reach Redis; zero: each tries once. One attempt may outlast it.
+    ///
+    /// ```no_run
+    #[doc = include_str!("examples/publisher.txt")]
+    /// // Behind a request that somebody waits for: one attempt, and an error that can be shown.
+    /// publisher.tracked(&batch).patience(Duration::ZERO).cancel().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
     }
 
     /// Which batch.
+    ///
+    /// ```no_run
+    #[doc = include_str!("examples/publisher.txt")]
+    /// println!("working on {}", tracker.batch_id());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn batch_id(&self) -> &BatchId {
         &self.batch
     }
 
     /// One photo of it, to report of.
+    ///
+    /// ```no_run
+    #[doc = include_str!("examples/publisher.txt")]
+    /// let photo = tracker.photo(&photo);
+    /// photo.started().await?;
+    /// photo.failed("not a JPEG").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn photo(&self, photo: &PhotoId) -> TrackedPhoto<'_> {
         TrackedPhoto { tracker: self, photo: photo.clone(), trace: None }
     }
 
     /// Ends the batch as cancelled, if it is open. What is reported of its photos afterwards changes nothing.
+    ///
+    /// ```no_run
+    #[doc = include_str!("examples/publisher.txt")]
+    /// match tracker.cancel().await?.outcome {
+    ///     Outcome::Ended => println!("too late: it had ended"),
+    ///     _ => println!("cancelled"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// Why it was not heard, or not taken.
@@ -104,6 +178,14 @@ impl Tracker {
 
     /// Opens an ended batch again, in a new epoch: what has failed or had not ended is queued, what is completed stays.
     /// Then have those photos worked on again.
+    ///
+    /// ```no_run
+    #[doc = include_str!("examples/publisher.txt")]
+    /// let head = tracker.reopen().await?.head;
+    /// println!("{} photos are to be worked on again", head.counts.queued);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// Why it was not heard, or not taken.
@@ -185,6 +267,19 @@ impl Tracker {
 }
 
 /// One photo of a tracked batch; made by [`Tracker::photo`].
+///
+/// ```no_run
+#[doc = include_str!("examples/publisher.txt")]
+/// # fn analyse() -> Result<u32, String> { Ok(4032) }
+/// let photo = tracker.photo(&photo);
+/// photo.started().await?;
+/// match analyse() {
+///     Ok(width) => photo.completed(Json::new(&width)?).await?,
+///     Err(why) => photo.failed(why).await?,
+/// };
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[must_use = "it reports nothing by itself"]
 pub struct TrackedPhoto<'a> {
@@ -195,12 +290,27 @@ pub struct TrackedPhoto<'a> {
 
 impl TrackedPhoto<'_> {
     /// What is reported belongs to a trace: as [`Publisher::traced`].
+    ///
+    /// ```no_run
+    #[doc = include_str!("examples/publisher.txt")]
+    /// // The job carries the trace of the upload that queued it.
+    /// tracker.photo(&photo).traced(trace).started().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn traced(self, trace: impl Into<Option<TraceParent>>) -> Self {
         Self { trace: trace.into(), ..self }
     }
 
     /// It is being worked on. Of a photo that has ended this changes nothing: one that is tried again after it failed is
     /// shown as failed until it is completed.
+    ///
+    /// ```no_run
+    #[doc = include_str!("examples/publisher.txt")]
+    /// tracker.photo(&photo).started().await?; // Now pages show that it moves.
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// Why it was not heard, or not taken.
@@ -212,6 +322,17 @@ impl TrackedPhoto<'_> {
     /// is heard stays. After a failure it counts as completed all the same; if the batch had ended meanwhile, its new end
     /// opens a new epoch.
     ///
+    /// ```no_run
+    #[doc = include_str!("examples/publisher.txt")]
+    /// let photo = tracker.photo(&photo);
+    /// match photo.completed(Json::new(&["beach", "sunset"])?).await {
+    ///     Err(TrackError::TooLarge) => photo.completed(None::<Json>).await?,
+    ///     completed => completed?,
+    /// };
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// [`PublisherBuilder::redact`]: crate::PublisherBuilder::redact
     ///
     /// # Errors
@@ -222,6 +343,13 @@ impl TrackedPhoto<'_> {
 
     /// It is given up, with why, in words, which first go through [`PublisherBuilder::redact`]. The first reason that is
     /// heard stays.
+    ///
+    /// ```no_run
+    #[doc = include_str!("examples/publisher.txt")]
+    /// tracker.photo(&photo).failed("not a JPEG").await?; // Tried for the last time.
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// [`PublisherBuilder::redact`]: crate::PublisherBuilder::redact
     ///

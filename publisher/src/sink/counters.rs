@@ -5,6 +5,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::metrics::names;
 
 /// What was told to one sink since the publisher was made; of [`crate::Publisher::sink_metrics`].
+///
+/// ```no_run
+#[doc = include_str!("../examples/publisher.txt")]
+/// let lost: u64 = publisher.sink_metrics().iter().map(|sink| sink.gave_up + sink.dropped).sum();
+/// if lost > 0 {
+///     eprintln!("{lost} times somebody was not told: look into the log");
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SinkMetrics {
@@ -26,6 +36,15 @@ pub struct SinkMetrics {
 
 impl SinkMetrics {
     /// How often each `outcome` was counted, by its label.
+    ///
+    /// ```
+    /// use batchcast_publisher::SinkMetrics;
+    ///
+    /// let mut sink = SinkMetrics::default();
+    /// (sink.sink, sink.delivered) = ("mail".to_owned(), 3);
+    /// let lines = sink.outcomes().map(|(outcome, count)| format!("{} {outcome}: {count}", sink.sink));
+    /// assert_eq!(lines[0], "mail delivered: 3");
+    /// ```
     pub fn outcomes(&self) -> [(&'static str, u64); 5] {
         let counts = [self.delivered, self.known, self.failed, self.gave_up, self.dropped];
         std::array::from_fn(|at| (SinkEnded::ALL[at].label(), counts[at]))

@@ -37,6 +37,15 @@ pub struct Slack {
 }
 
 /// Settings of a [`Slack`], each with its default.
+///
+/// ```
+/// use batchcast_publisher::Slack;
+///
+/// // Two channels: each is a sink with a name.
+/// let url = "http://localhost:3000/services/T0/B0/x";
+/// let slack = Slack::builder(url).name("slack-support").allow_private(true).build()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a builder does nothing until `build`"]
 pub struct SlackBuilder {
     name: String,
@@ -48,6 +57,14 @@ pub struct SlackBuilder {
 
 impl Slack {
     /// Settings for the incoming webhook at this URL, which is a secret.
+    ///
+    /// ```no_run
+    /// use batchcast_publisher::{Publisher, Slack};
+    ///
+    /// let slack = Slack::builder(&std::env::var("SLACK_URL")?).build()?; // https://hooks.slack.com/services/…
+    /// let builder = Publisher::builder("redis://localhost:6379").sink(slack);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn builder(url: &str) -> SlackBuilder {
         SlackBuilder {
             name: "slack".to_owned(),
@@ -62,12 +79,25 @@ impl Slack {
 
 impl SlackBuilder {
     /// Default `slack`. See [`Sink::name`].
+    ///
+    /// ```
+    /// use batchcast_publisher::Slack;
+    ///
+    /// let builder = Slack::builder("https://hooks.slack.com/services/T0/B0/x").name("slack-support");
+    /// ```
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
     /// Where the batch is shown, with `{id}` where its id stands: the message links it. Default: no link.
+    ///
+    /// ```
+    /// use batchcast_publisher::Slack;
+    ///
+    /// let slack = Slack::builder("https://hooks.slack.com/services/T0/B0/x");
+    /// let slack = slack.page_url("https://photos.example.com/batches/{id}"); // One click from the message.
+    /// ```
     pub fn page_url(mut self, url: impl Into<String>) -> Self {
         self.page_url = Some(url.into());
         self
@@ -75,18 +105,43 @@ impl SlackBuilder {
 
     /// Also addresses of private networks and of this machine may be asked, and `http`; default: they are refused, by
     /// what the name resolves to.
+    ///
+    /// ```
+    /// use batchcast_publisher::Slack;
+    ///
+    /// // Something that takes Slack's messages, in the same network: Mattermost, say.
+    /// let slack = Slack::builder("http://10.0.0.7:8065/hooks/x").allow_private(true).build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn allow_private(mut self, allow: bool) -> Self {
         self.allow_private = allow;
         self
     }
 
     /// How fast, and how long it is tried; default a message a second.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use batchcast_publisher::{Pace, Slack};
+    ///
+    /// let mut pace = Pace::default();
+    /// pace.rest = Duration::from_secs(5); // Others write to this channel, too.
+    /// let builder = Slack::builder("https://hooks.slack.com/services/T0/B0/x").pace(pace);
+    /// ```
     pub fn pace(mut self, pace: Pace) -> Self {
         self.pace = pace;
         self
     }
 
     /// Checks the settings. Nothing is asked yet.
+    ///
+    /// ```
+    /// use batchcast_publisher::Slack;
+    ///
+    /// let slack = Slack::builder("http://localhost:3000/services/x").allow_private(true);
+    /// let error = slack.page_url("https://photos.example.com/").build().unwrap_err();
+    /// assert!(error.to_string().contains("{id}"));
+    /// ```
     ///
     /// # Errors
     /// [`PublishError::Config`] says what is wrong with a URL, and does not show Slack's.

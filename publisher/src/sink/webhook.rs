@@ -38,6 +38,16 @@ pub struct Webhook {
 }
 
 /// Settings of a [`Webhook`], each with its default.
+///
+/// ```
+#[doc = include_str!("../examples/webhook.txt")]
+/// let webhook = Webhook::builder(url, secrets)
+///     .name("billing") // A second webhook needs a name of its own.
+///     .photos(false) // Its receiver wants the counts alone.
+///     .allow_private(true)
+///     .build()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a builder does nothing until `build`"]
 pub struct WebhookBuilder {
     name: String,
@@ -52,10 +62,27 @@ pub struct WebhookBuilder {
 /// The secrets that sign: each of them, so that a receiver who knows one of them is content. So a secret is changed
 /// without a delivery being refused: the new one is added, and the old one goes when the receiver knows the new one. It
 /// can't be printed.
+///
+/// ```
+/// use batchcast_publisher::WebhookSecrets;
+///
+/// // While the secret is changed: signed by both, until the receiver has the new one.
+/// let (new, old) = ("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+/// let secrets = WebhookSecrets::parse(&format!("{new} {old}"))?;
+/// assert!(!format!("{secrets:?}").contains("MfKQ"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct WebhookSecrets(Arc<[hmac::Key]>);
 
 /// A secret that is none of Standard Webhooks, or no secret at all.
+///
+/// ```
+/// use batchcast_publisher::WebhookSecrets;
+///
+/// let error = WebhookSecrets::parse("hunter2").unwrap_err();
+/// assert!(error.to_string().contains("openssl rand")); // It says how to make one, and nothing of the text.
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a webhook's secret is whsec_ and 24 to 64 bytes in base64: `echo whsec_$(openssl rand -base64 32)` makes one")]
 #[non_exhaustive]
@@ -63,6 +90,14 @@ pub struct SecretError;
 
 impl WebhookSecrets {
     /// Reads one secret, or several with white space between them.
+    ///
+    /// ```
+    /// use batchcast_publisher::WebhookSecrets;
+    ///
+    /// let text = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"; // Of an environment variable, say.
+    /// let secrets = WebhookSecrets::parse(text)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`SecretError`], which does not show the text.
@@ -98,6 +133,12 @@ impl fmt::Debug for WebhookSecrets {
 
 impl Webhook {
     /// Settings of a webhook to this https URL.
+    ///
+    /// ```
+    #[doc = include_str!("../examples/webhook.txt")]
+    /// let builder = Webhook::builder("https://example.com/hooks/batches", secrets);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn builder(url: &str, secrets: WebhookSecrets) -> WebhookBuilder {
         WebhookBuilder {
             name: "webhook".to_owned(),
@@ -138,6 +179,14 @@ impl Webhook {
 
 impl WebhookBuilder {
     /// Default `webhook`. See [`Sink::name`].
+    ///
+    /// ```
+    #[doc = include_str!("../examples/webhook.txt")]
+    /// // Two receivers, told each for itself.
+    /// let billing = Webhook::builder(url, secrets.clone()).name("billing");
+    /// let archive = Webhook::builder(url, secrets).name("archive");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
@@ -145,30 +194,66 @@ impl WebhookBuilder {
 
     /// Also addresses of private networks and of this machine may be asked, and `http`; default: they are refused, by
     /// what the name resolves to.
+    ///
+    /// ```
+    #[doc = include_str!("../examples/webhook.txt")]
+    /// assert!(Webhook::builder("http://localhost:3000/hooks", secrets.clone()).build().is_err());
+    /// // The receiver is a neighbour, and the URL is no user's.
+    /// let webhook = Webhook::builder("http://localhost:3000/hooks", secrets).allow_private(true).build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn allow_private(mut self, allow: bool) -> Self {
         self.allow_private = allow;
         self
     }
 
     /// Of what it is told; default [`Interest::Ends`].
+    ///
+    /// ```
+    #[doc = include_str!("../examples/webhook.txt")]
+    /// // `batch.progress` at most every 10 s, then `batch.ended`.
+    /// let builder = Webhook::builder(url, secrets).interest(Interest::Changes { every: Duration::from_secs(10) });
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn interest(mut self, interest: Interest) -> Self {
         self.interest = interest;
         self
     }
 
     /// How fast, and how long it is tried.
+    ///
+    /// ```
+    #[doc = include_str!("../examples/webhook.txt")]
+    /// let mut pace = Pace::default();
+    /// pace.within = Duration::from_secs(60); // A slow receiver.
+    /// let builder = Webhook::builder(url, secrets).pace(pace);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn pace(mut self, pace: Pace) -> Self {
         self.pace = pace;
         self
     }
 
     /// Whether `data` has the photos; default: it has. A batch takes at most 4 MiB with them, and 1 KiB without.
+    ///
+    /// ```
+    #[doc = include_str!("../examples/webhook.txt")]
+    /// let builder = Webhook::builder(url, secrets).photos(false); // Its receiver takes bodies of 64 KiB.
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn photos(mut self, with_photos: bool) -> Self {
         self.with_photos = with_photos;
         self
     }
 
     /// Checks the settings. Nothing is asked yet.
+    ///
+    /// ```
+    #[doc = include_str!("../examples/webhook.txt")]
+    /// let error = Webhook::builder("example.com/hooks?key=hunter2", secrets).build().unwrap_err().to_string();
+    /// assert!(error.contains("https://example.com/hooks say") && !error.contains("hunter2"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`PublishError::Config`] says what is wrong with the URL, and does not show it.

@@ -1,6 +1,19 @@
 //! What can go wrong with a database, split by what the caller should do next.
 
 /// Why a [`crate::SqlSource`] did not do it. No message holds a password.
+///
+/// ```
+#[doc = include_str!("../examples/sqlite.txt")]
+/// match source.create(&batch, None, &photos).await {
+///     Ok(position) => println!("{batch} begins at {position}"),
+///     Err(SqlError::Refused(why)) => println!("choose another id: {why}"),
+///     Err(error @ (SqlError::Unreachable { .. } | SqlError::TimedOut { .. })) => println!("later: {error}"),
+///     Err(error) => return Err(error.into()), // A setting, a query, or a table.
+/// }
+/// # }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SqlError {

@@ -112,6 +112,16 @@ impl Queries {
     /// | `total`, `queued`, `processing`, `completed`, `failed` | whole number | the last four add up to the first |
     /// | `updated_at` | whole number, or text | milliseconds since the Unix epoch, or RFC 3339 |
     /// | `owner` | text or `NULL` | whose it is; the column may be left out |
+    ///
+    /// ```
+    /// use batchcast_publisher::Queries;
+    ///
+    /// // A table of uploads that counts by itself, and is never opened again: one epoch.
+    /// let queries = Queries::default().head(
+    ///     "SELECT 1 AS epoch, version, status, total, queued, processing, completed, failed, changed_ms AS updated_at
+    ///      FROM uploads WHERE id = $1",
+    /// );
+    /// ```
     pub fn head(mut self, sql: &str) -> Self {
         self.head.sql = sql.into();
         self
@@ -127,6 +137,16 @@ impl Queries {
     /// | `version` | whole number | the batch's at which it last changed |
     /// | `result` | `json`, `jsonb`, or text that is JSON; or `NULL` | what the application found out |
     /// | `error` | text or `NULL` | why it failed |
+    ///
+    /// ```
+    /// use batchcast_publisher::Queries;
+    ///
+    /// // Nothing is found out of a photo, and why it failed is not for everyone.
+    /// let queries = Queries::default().photos(
+    ///     "SELECT file AS photo_id, status, version, NULL AS result, NULL AS error
+    ///      FROM upload_files WHERE upload_id = $1 AND version > $2",
+    /// );
+    /// ```
     pub fn photos(mut self, sql: &str) -> Self {
         self.photos.sql = sql.into();
         self
@@ -134,6 +154,14 @@ impl Queries {
 
     /// The open batches, and those that changed after `$1`, in milliseconds since the Unix epoch, a whole number. One
     /// column, `batch_id`, a text.
+    ///
+    /// ```
+    /// use batchcast_publisher::Queries;
+    ///
+    /// let queries = Queries::default().unsettled(
+    ///     "SELECT id AS batch_id FROM uploads WHERE status IN ('QUEUED', 'PROCESSING') OR changed_ms > $1",
+    /// );
+    /// ```
     pub fn unsettled(mut self, sql: &str) -> Self {
         self.unsettled.sql = sql.into();
         self

@@ -29,6 +29,16 @@ const MOVE_BATCH: &str = "UPDATE batches SET version = $2, status = $3, queued =
 impl SqlSource {
     /// Makes a batch of these photos in the **default schema**, all of them queued; its position has version 1.
     ///
+    /// ```
+    #[doc = include_str!("../examples/sqlite.txt")]
+    /// let position = source.create(&batch, Some("anna"), &photos).await?; // When the upload has ended.
+    /// assert_eq!(position.version(), 1);
+    /// assert!(matches!(source.create(&batch, None, &photos).await, Err(SqlError::Refused(_))));
+    /// # }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`SqlError::Refused`]: there is such a batch, or it would have no photos or too many, or too long an owner. Else the
     /// database's.
@@ -66,6 +76,18 @@ impl SqlSource {
     ///
     /// `None`: nothing was changed. There is no such photo, it stands there already, it or its batch has ended. So of two
     /// who end the same photo only the first counts.
+    ///
+    /// ```
+    #[doc = include_str!("../examples/sqlite.txt")]
+    /// source.create(&batch, None, &photos).await?;
+    /// let done = Photo::new(photos[0].clone(), PhotoStatus::Completed, 0).with_result(Json::new(&4032)?);
+    /// let head = source.step(&batch, &done).await?;
+    /// assert_eq!(head.map(|head| head.counts.completed), Some(1));
+    /// assert_eq!(source.step(&batch, &done).await?, None); // A repetition counts nothing.
+    /// # }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`SqlError::Refused`]: as JSON the photo would be larger than may be published. Else the database's.

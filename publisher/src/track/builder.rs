@@ -8,6 +8,17 @@ use super::{Outcome, TrackError, Tracker};
 use crate::publisher::now_ms;
 
 /// Made by [`Publisher::tracker`](crate::Publisher::tracker); await it.
+///
+/// ```no_run
+#[doc = include_str!("../examples/publisher.txt")]
+/// let tracker = publisher
+///     .tracker(&batch, [&photo])
+///     .owner("anna".to_owned())
+///     .ttl(Duration::from_secs(7 * 24 * 60 * 60)) // The longest that it lies untouched.
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a declaration does nothing until it is awaited"]
 #[derive(Debug, Clone)]
 pub struct TrackerBuilder {
@@ -23,6 +34,14 @@ impl TrackerBuilder {
     }
 
     /// The application's user id of whom the batch is; without one, the one stays that Redis holds.
+    ///
+    /// ```no_run
+    #[doc = include_str!("../examples/publisher.txt")]
+    /// // Only Anna, and whoever may see all, is let in by the edge.
+    /// publisher.tracker(&batch, [&photo]).owner("anna".to_owned()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn owner(mut self, owner: impl Into<Option<String>>) -> Self {
         self.owner = owner.into();
         self
@@ -31,12 +50,28 @@ impl TrackerBuilder {
     /// How long Redis remembers the batch after its last change, whoever makes it; default the publisher's
     /// [`state_ttl`](crate::PublisherBuilder::state_ttl). At least 1 s; the last declaration's holds.
     /// [`state_ttl_by`](crate::PublisherBuilder::state_ttl_by) is not asked: only Redis knows the head.
+    ///
+    /// ```no_run
+    #[doc = include_str!("../examples/publisher.txt")]
+    /// // Work may begin days after the upload, and nothing else knows the count.
+    /// publisher.tracker(&batch, [&photo]).ttl(Duration::from_secs(7 * 24 * 60 * 60)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
         self
     }
 
     /// How long the declaration, and the tracker's calls, go on trying to reach Redis: [`Tracker::patience`].
+    ///
+    /// ```no_run
+    #[doc = include_str!("../examples/publisher.txt")]
+    /// // An upload is answered within seconds, with Redis or without.
+    /// publisher.tracker(&batch, [&photo]).patience(Duration::from_secs(2)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn patience(mut self, patience: Duration) -> Self {
         self.tracker = self.tracker.patience(patience);
         self

@@ -5,6 +5,17 @@ use wire::{BatchId, PhotoId};
 use crate::PublishError;
 
 /// Why a tracker's call changed nothing, split by what the caller should do next.
+///
+/// ```no_run
+#[doc = include_str!("../examples/publisher.txt")]
+/// match tracker.photo(&photo).started().await {
+///     Err(TrackError::Unknown(_)) => drop(publisher.tracker(&batch, [&photo]).await?), // It has expired: anew.
+///     Err(TrackError::Publish(error)) => println!("try the job again later: {error}"),
+///     started => println!("{:?}", started?.outcome),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrackError {
