@@ -53,6 +53,8 @@ pub struct Config {
     pub worker_threads: NonZeroUsize,
     /// `RECEIVE_TIMEOUT_SECS`, 900: how long a declared photo may take to come.
     pub receive_timeout: Duration,
+    /// `LEASE_SECS`, 30: how long a photo is kept from other processes after a sign of life from the one that has it.
+    pub lease: Duration,
 }
 
 /// A variable with a bad value.
@@ -98,6 +100,7 @@ impl Config {
             worker_threads: parsed(&lookup, "WORKER_THREADS", "set a whole number of at least 1")?
                 .unwrap_or_else(cores),
             receive_timeout: Duration::from_secs(at_least(&lookup, "RECEIVE_TIMEOUT_SECS", 1, 900)?),
+            lease: Duration::from_secs(at_least(&lookup, "LEASE_SECS", 1, 30)?),
         })
     }
 }
@@ -310,6 +313,7 @@ mod tests {
         assert_eq!(config.listen.to_string(), "127.0.0.1:8090");
         assert_eq!((config.state_ttl.as_secs(), config.coalesce.as_millis()), (86_400, 50));
         assert_eq!((config.receive_timeout.as_secs(), config.origin_token), (900, None));
+        assert_eq!(config.lease.as_secs(), 30);
         assert!(config.auth_secret.is_none() && config.auth_jwks_url.is_none() && !config.trust_user_header);
         assert!(config.redact.is_empty() && config.webhook.is_none() && config.slack.is_none());
         assert_eq!((config.expected, &*config.auth_cookie), (Expected::default(), "__Host-batchcast"));
@@ -324,6 +328,7 @@ mod tests {
             ("WORKER_THREADS", "0"),
             ("RECEIVE_TIMEOUT_SECS", "15m"),
             ("RECEIVE_TIMEOUT_SECS", "99999999999999"),
+            ("LEASE_SECS", "0"),
             ("DATABASE_URL", "mysql://user:secret@host/db"),
             ("AUTH_SECRET", "a secret in short words"),
             ("AUTH_SECRET", "secret-of-more-than-thirty-two-bytes secret"),

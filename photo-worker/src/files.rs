@@ -4,12 +4,16 @@ use std::{
     fs,
     io::{self, ErrorKind},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use tokio::io::AsyncWriteExt as _;
 use wire::{PhotoId, limits::MAX_FILE_BYTES};
 
 use crate::names;
+
+/// No upload takes as long as that from its last byte to its row.
+const LEFT_BEHIND: Duration = Duration::from_secs(24 * 3600);
 
 /// The folder of all files.
 #[derive(Debug, Clone)]
@@ -18,15 +22,16 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// Makes the folders and discards uploads that a crash cut short.
-    pub(crate) fn open(root: &Path) -> io::Result<Self> {
+    /// Makes the folders and discards uploads that a crash cut short: all, or where other processes are receiving into
+    /// the same folder, those that nothing was written to for a day.
+    pub(crate) fn open(root: &Path, is_shared: bool) -> io::Result<Self> {
         let files = Self { root: root.to_owned() };
-        match fs::remove_dir_all(files.folder("incoming")) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
         for folder in ["incoming", "originals", "thumbnails"] {
             fs::create_dir_all(files.folder(folder))?;
+        }
+        let age = if is_shared { LEFT_BEHIND } else { Duration::ZERO };
+        for entry in fs::read_dir(files.folder("incoming"))? {
+            discard(&entry?, age)?;
         }
         Ok(files)
     }
@@ -48,9 +53,26 @@ impl Files {
         self.folder("thumbnails").join(format!("{photo}.jpg"))
     }
 
+    /// Puts a photo's thumbnail in its place, whole: someone may be reading the one that was there.
+    pub(crate) fn store_thumbnail(&self, photo: &PhotoId, jpeg: &[u8]) -> io::Result<()> {
+        let path = self.folder("incoming").join(names::random());
+        fs::write(&path, jpeg)?;
+        fs::rename(path, self.thumbnail(photo))
+    }
+
     fn folder(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
+}
+
+/// Removes a file that is at least so old. One that is gone meanwhile was another's.
+fn discard(file: &fs::DirEntry, age: Duration) -> io::Result<()> {
+    let removed = file.metadata().and_then(|metadata| {
+        // Of the future by another machine's clock: young.
+        let old = metadata.modified()?.elapsed().unwrap_or_default() >= age;
+        if old { fs::remove_file(file.path()) } else { Ok(()) }
+    });
+    removed.or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
 /// An upload on its way in; removed on drop unless it was kept.

@@ -1,6 +1,6 @@
 //! The reference application: an ordinary small service that takes photos, analyses them and tells how far it is.
 //!
-//! In scope: what an application owns. Routes, rows in SQLite, files on disk, the analysis of one photo, the bounded
+//! In scope: what an application owns. Routes, rows in SQLite or Postgres, files on disk, the analysis of one photo, the bounded
 //! pool that runs it, who may do what to a batch, and a `ProgressSource` for the publisher.
 //! Out of scope: streams and cached reads (the edge's), talking to Redis and the signatures of tokens (the publisher's),
 //! accounts and logins.

@@ -17,7 +17,7 @@ use wire::BatchId;
 use crate::{
     Config, Db, DbError,
     access::Access,
-    db::Stepped,
+    db::{Stepped, Worker},
     deadlines,
     files::Files,
     issuer::IssuerError,
@@ -46,6 +46,8 @@ pub(crate) struct App {
     pub access: Access,
     pub origin_token: Option<String>,
     pub receive_timeout: Duration,
+    /// This process, as its leases name it.
+    pub worker: Worker,
 }
 
 impl App {
@@ -116,8 +118,8 @@ impl Service {
     pub async fn start(config: &Config) -> Result<Self, ServiceError> {
         let access = Access::new(config)?;
         let db = Db::open(&config.database_url).await?;
-        let files = Files::open(&config.photo_dir).map_err(ServiceError::Files)?;
-        let waiting = db.recover(now_ms()).await?;
+        let files = Files::open(&config.photo_dir, db.is_shared()).map_err(ServiceError::Files)?;
+        db.recover(now_ms()).await?;
         let mut builder = Publisher::builder(config.redis.clone())
             .source(db.clone())
             .key_prefix(&config.key_prefix)
@@ -147,11 +149,13 @@ impl Service {
             access,
             origin_token: config.origin_token.clone(),
             receive_timeout: config.receive_timeout,
+            worker: Worker::new(i64::try_from(config.lease.as_millis()).unwrap_or(i64::MAX)),
         });
-        waiting.into_iter().for_each(|photo| app.queue.push(photo));
+        tracing::info!(worker = app.worker.id, "works on photos");
 
         let (stop, stopped) = watch::channel(false);
         let mut pool = jobs::start(&app, config.worker_threads.get(), &stopped);
+        pool.spawn(jobs::look(Arc::clone(&app), stopped.clone()));
         pool.spawn(deadlines::run(Arc::clone(&app), stopped.clone()));
         let server = tokio::spawn(serve(listener, Arc::clone(&app), stopped));
         Ok(Self { address, app, stop, server, pool })
@@ -172,9 +176,12 @@ impl Service {
             while self.pool.join_next().await.is_some() {}
         };
         if tokio::time::timeout(DRAIN, drained).await.is_err() {
-            // Photos that are still being worked on are taken up at the next start.
+            // Photos that are still being worked on are taken up by another process, or at the next start.
             self.server.abort();
-            self.pool.abort_all();
+            self.pool.shutdown().await;
+        }
+        if let Err(error) = self.app.db.release(&self.app.worker).await {
+            tracing::warn!(%error, "photos in work were not released; they are taken up when their leases expire");
         }
         let undelivered = self.app.publisher.close(PUBLISH_LAST).await;
         self.app.db.close().await;

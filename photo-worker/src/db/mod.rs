@@ -10,14 +10,16 @@ mod source;
 mod step;
 #[cfg(test)]
 mod tests;
+mod work;
 
 use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Executor as _, Transaction, any::AnyPoolOptions};
 use wire::{IdError, PositionError, StateError};
 
 pub(crate) use open::{Cancellation, NewPhoto, NoPlace, Place, Retried};
-pub(crate) use photos::{Begun, Received};
+pub(crate) use photos::Received;
 pub(crate) use rows::Summary;
 pub(crate) use step::Stepped;
+pub(crate) use work::{Begun, Claim, Worker};
 
 /// Connections to SQLite that read at the same time. Writes have one connection of their own.
 const READERS: u32 = 4;
@@ -102,6 +104,11 @@ impl Db {
                 Ok(Self { kind, reads: writes.clone(), writes })
             }
         }
+    }
+
+    /// Whether several processes may work on it at the same time.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.kind == Kind::Postgres
     }
 
     /// Whether it answers.

@@ -1,7 +1,7 @@
-//! One photo's way: received, begun, finished; or never received.
+//! A photo's file: received, or never received.
 
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Transaction};
-use wire::{BatchId, BatchStatus, Head, PhotoId, PhotoStatus, TraceParent};
+use wire::{BatchId, BatchStatus, PhotoId, PhotoStatus};
 
 use crate::trace;
 
@@ -26,23 +26,6 @@ pub(crate) enum Received {
     UnknownBatch,
     UnknownPhoto,
     Ended(BatchStatus),
-}
-
-/// Work on a photo has begun.
-#[derive(Debug)]
-pub(crate) struct Begun {
-    pub stepped: Stepped,
-    /// The name it was uploaded under.
-    pub name: String,
-    /// The trace of the request that brought it.
-    pub trace: Option<TraceParent>,
-}
-
-#[derive(sqlx::FromRow)]
-struct Standing {
-    name: String,
-    status: String,
-    traceparent: Option<String>,
 }
 
 impl Db {
@@ -70,50 +53,6 @@ impl Db {
         Ok(received)
     }
 
-    /// Work on the photo begins; `None`: there is nothing to do (done already, or its batch was cancelled).
-    pub(crate) async fn begin(&self, photo: &PhotoId, now: i64) -> Result<Option<Begun>, DbError> {
-        let mut tx = self.write().await?;
-        let Some((standing, head)) = standing(&mut tx, photo, PhotoStatus::Queued).await? else { return Ok(None) };
-        let to = PhotoStatus::Processing;
-        let moves = [Move { photo, from: PhotoStatus::Queued, to, result: None, error: None }];
-        let stepped = step(&mut tx, head, &moves, now).await?;
-        tx.commit().await?;
-        let trace = standing.traceparent.and_then(|text| text.parse().ok());
-        Ok(Some(Begun { stepped, name: standing.name, trace }))
-    }
-
-    /// Work on the photo has ended: with its result as JSON, or with the reason it failed. `None`: nobody waits for it
-    /// any more.
-    pub(crate) async fn finish(
-        &self,
-        photo: &PhotoId,
-        outcome: Result<&str, &str>,
-        now: i64,
-    ) -> Result<Option<Stepped>, DbError> {
-        let mut tx = self.write().await?;
-        let Some((_, head)) = standing(&mut tx, photo, PhotoStatus::Processing).await? else { return Ok(None) };
-        let to = if outcome.is_ok() { PhotoStatus::Completed } else { PhotoStatus::Failed };
-        let (result, error) = (outcome.ok(), outcome.err());
-        let stepped =
-            step(&mut tx, head, &[Move { photo, from: PhotoStatus::Processing, to, result, error }], now).await?;
-        tx.commit().await?;
-        Ok(Some(stepped))
-    }
-
-    /// After a failure of which nobody knows what was done before it: a photo that stands in work is queued again.
-    /// Returns its batch.
-    pub(crate) async fn requeue(&self, photo: &PhotoId, now: i64) -> Result<BatchId, DbError> {
-        let mut tx = self.write().await?;
-        let query = sqlx::query_scalar("SELECT batch_id FROM photos WHERE id = $1").bind(photo.as_str());
-        let batch: String = query.fetch_one(&mut *tx).await?;
-        if let Some((_, head)) = standing(&mut tx, photo, PhotoStatus::Processing).await? {
-            let (from, to) = (PhotoStatus::Processing, PhotoStatus::Queued);
-            step(&mut tx, head, &[Move { photo, from, to, result: None, error: None }], now).await?;
-            tx.commit().await?;
-        }
-        Ok(BatchId::new(&batch)?)
-    }
-
     /// Fails the declared photos whose time is over, all of a batch in one change. Returns the batches and how many
     /// photos failed.
     pub(crate) async fn expire(&self, now: i64) -> Result<(Vec<Stepped>, usize), DbError> {
@@ -133,40 +72,6 @@ impl Db {
         );
         Ok(next.fetch_one(&self.reads).await?)
     }
-
-    /// After a restart: photos that were being worked on are queued again. Returns all whose file is here and whose
-    /// batch is open, oldest first.
-    pub(crate) async fn recover(&self, now: i64) -> Result<Vec<PhotoId>, DbError> {
-        let mut tx = self.write().await?;
-        let all = Which { condition: "$2 >= 0", now };
-        move_all(&mut tx, &all, PhotoStatus::Processing, PhotoStatus::Queued, None).await?;
-        let waiting: Vec<(String,)> = sqlx::query_as(
-            "SELECT photos.id FROM photos JOIN batches ON batches.id = photos.batch_id
-             WHERE photos.status = 'QUEUED' AND received_at IS NOT NULL AND batches.status IN ('QUEUED', 'PROCESSING')
-             ORDER BY received_at, photos.id",
-        )
-        .fetch_all(&mut *tx)
-        .await?;
-        tx.commit().await?;
-        waiting.iter().map(|(id,)| PhotoId::new(id).map_err(DbError::from)).collect()
-    }
-}
-
-/// The photo and its batch's head, where the batch is open and the photo in `status`.
-async fn standing(
-    tx: &mut Transaction<'_, Any>,
-    photo: &PhotoId,
-    status: PhotoStatus,
-) -> Result<Option<(Standing, Head)>, DbError> {
-    let query = sqlx::query_as("SELECT batch_id FROM photos WHERE id = $1").bind(photo.as_str());
-    let Some((batch,)): Option<(String,)> = query.fetch_optional(&mut **tx).await? else { return Ok(None) };
-    let Some(row) = BatchRow::lock(tx, &BatchId::new(&batch)?).await? else { return Ok(None) };
-    // Only now: before the batch was locked, someone else may have moved the photo.
-    let query = sqlx::query_as("SELECT name, status, traceparent FROM photos WHERE id = $1").bind(photo.as_str());
-    let standing: Standing = query.fetch_one(&mut **tx).await?;
-    let head = row.head()?;
-    let stands_so = read_word::<PhotoStatus>(&standing.status)? == status;
-    Ok((stands_so && !head.status.is_terminal()).then_some((standing, head)))
 }
 
 /// What a file for this photo of the batch in `row` may become.
@@ -187,14 +92,14 @@ async fn judge(connection: &mut AnyConnection, row: Option<BatchRow>, photo: &Ph
 }
 
 /// Photos that are to be moved: a condition on their columns, in which `$2` is the time.
-struct Which {
-    condition: &'static str,
-    now: i64,
+pub(super) struct Which {
+    pub condition: &'static str,
+    pub now: i64,
 }
 
 /// Moves photos of open batches, all of a batch in one change. Returns the batches and how many photos moved. Batches are
 /// locked in the order of their ids, so that two who do this can't wait for each other.
-async fn move_all(
+pub(super) async fn move_all(
     tx: &mut Transaction<'_, Any>,
     which: &Which,
     from: PhotoStatus,

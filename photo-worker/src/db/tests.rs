@@ -55,13 +55,13 @@ macro_rules! on_both {
     };
 }
 
+mod work;
+
 on_both!(
     each_change_raises_the_version_by_one_and_carries_only_its_photos,
     the_last_photo_ends_the_batch,
-    a_photo_in_work_is_queued_again_after_a_failure_and_one_that_is_done_is_left_alone,
     work_on_a_cancelled_batch_changes_nothing,
     a_retry_runs_again_what_is_not_done_and_asks_for_missing_files_again,
-    after_a_restart_interrupted_photos_are_queued_and_progress_does_not_fall,
     overdue_photos_of_a_batch_fail_in_one_change,
     unsettled_are_the_open_batches_and_those_that_changed_lately,
     every_read_is_one_consistent_snapshot,
@@ -79,6 +79,19 @@ async fn batch(db: &Db, photos: usize, received: bool) -> (BatchId, Vec<PhotoId>
     (batch, photos.into_iter().map(|photo| photo.id).collect())
 }
 
+fn worker() -> Worker {
+    Worker::new(30_000)
+}
+
+async fn begin(db: &Db, photo: &PhotoId, now: i64) -> Option<Claim> {
+    db.begin(photo, &worker(), now).await.unwrap().map(|begun| begun.claim)
+}
+
+async fn done(db: &Db, photo: &PhotoId, outcome: Result<&str, &str>, now: i64) -> Stepped {
+    let claim = begin(db, photo, now).await.unwrap();
+    db.finish(&claim, outcome, now).await.unwrap().unwrap()
+}
+
 async fn state(db: &Db, batch: &BatchId) -> BatchState {
     let (state, owner) = db.state(batch).await.unwrap().unwrap();
     assert_eq!(owner.as_deref(), Some("user-1"));
@@ -92,8 +105,8 @@ fn at(version: u64) -> Position {
 async fn each_change_raises_the_version_by_one_and_carries_only_its_photos(kind: Kind) {
     let (db, _keep) = database(kind).await;
     let (id, photos) = batch(&db, 2, true).await;
-    db.begin(&photos[0], 2_000).await.unwrap().unwrap();
-    let stepped = db.finish(&photos[0], Ok(r#"{"width":1}"#), 3_000).await.unwrap().unwrap();
+    let claim = begin(&db, &photos[0], 2_000).await.unwrap();
+    let stepped = db.finish(&claim, Ok(r#"{"width":1}"#), 3_000).await.unwrap().unwrap();
     assert_eq!(stepped, Stepped { batch: id.clone(), ended: false });
 
     let whole = db.changes(&id, None).await.unwrap().unwrap();
@@ -111,41 +124,28 @@ async fn the_last_photo_ends_the_batch(kind: Kind) {
     let (db, _keep) = database(kind).await;
     let (id, photos) = batch(&db, 2, true).await;
     for (photo, outcome) in photos.iter().zip([Ok("{}"), Err("blurred")]) {
-        db.begin(photo, 2_000).await.unwrap().unwrap();
-        db.finish(photo, outcome, 2_000).await.unwrap().unwrap();
+        done(&db, photo, outcome, 2_000).await;
     }
     let state = state(&db, &id).await;
     assert_eq!(state.head().status, BatchStatus::Partial);
-    assert!(db.begin(&photos[0], 3_000).await.unwrap().is_none(), "what is done is not begun again");
-}
-
-async fn a_photo_in_work_is_queued_again_after_a_failure_and_one_that_is_done_is_left_alone(kind: Kind) {
-    let (db, _keep) = database(kind).await;
-    let (id, photos) = batch(&db, 1, true).await;
-    db.begin(&photos[0], 2_000).await.unwrap().unwrap();
-    assert_eq!(db.requeue(&photos[0], 3_000).await.unwrap(), id);
-    db.begin(&photos[0], 4_000).await.unwrap().expect("it is queued again");
-    db.finish(&photos[0], Ok("{}"), 5_000).await.unwrap().unwrap();
-    let done = state(&db, &id).await;
-    assert_eq!(db.requeue(&photos[0], 6_000).await.unwrap(), id);
-    assert_eq!((state(&db, &id).await, done.head().status), (done, BatchStatus::Completed));
+    assert!(begin(&db, &photos[0], 3_000).await.is_none(), "what is done is not begun again");
 }
 
 async fn work_on_a_cancelled_batch_changes_nothing(kind: Kind) {
     let (db, _keep) = database(kind).await;
     let (id, photos) = batch(&db, 2, true).await;
-    db.begin(&photos[0], 2_000).await.unwrap().unwrap();
+    let claim = begin(&db, &photos[0], 2_000).await.unwrap();
     assert!(matches!(db.cancel(&id, 3_000).await.unwrap(), Cancellation::Done(_)));
     let cancelled = state(&db, &id).await;
-    assert!(db.finish(&photos[0], Ok("{}"), 4_000).await.unwrap().is_none());
-    assert!(db.begin(&photos[1], 4_000).await.unwrap().is_none());
+    assert!(db.finish(&claim, Ok("{}"), 4_000).await.unwrap().is_none());
+    assert!(begin(&db, &photos[1], 4_000).await.is_none());
     assert_eq!(state(&db, &id).await, cancelled);
 }
 
 async fn a_retry_runs_again_what_is_not_done_and_asks_for_missing_files_again(kind: Kind) {
     let (db, _keep) = database(kind).await;
     let (id, photos) = batch(&db, 2, true).await;
-    db.begin(&photos[0], 2_000).await.unwrap();
+    let claim = begin(&db, &photos[0], 2_000).await.unwrap();
     db.cancel(&id, 3_000).await.unwrap();
     let Retried::Reopened { photos: again, received, .. } = db.retry(&id, 4_000, 9_000).await.unwrap() else {
         panic!("not re-opened")
@@ -153,20 +153,8 @@ async fn a_retry_runs_again_what_is_not_done_and_asks_for_missing_files_again(ki
     assert_eq!((again.len(), received.len()), (2, 2));
     let state = state(&db, &id).await;
     assert_eq!((state.position().epoch(), state.head().status), (4_000, BatchStatus::Queued));
-    assert!(db.finish(&photos[0], Ok("{}"), 5_000).await.unwrap().is_none(), "work of the old epoch is dropped");
-}
-
-async fn after_a_restart_interrupted_photos_are_queued_and_progress_does_not_fall(kind: Kind) {
-    let (db, _keep) = database(kind).await;
-    let (id, photos) = batch(&db, 3, true).await;
-    db.begin(&photos[0], 2_000).await.unwrap();
-    db.begin(&photos[1], 2_000).await.unwrap();
-    let before = state(&db, &id).await;
-    let waiting = db.recover(3_000).await.unwrap();
-    let after = state(&db, &id).await;
-    assert_eq!((waiting.len(), after.position()), (3, at(before.position().version() + 1)));
-    assert!(after.photos().all(|photo| photo.status == PhotoStatus::Queued));
-    assert_eq!(after.head().status, BatchStatus::Processing, "a batch that has begun stays begun");
+    begin(&db, &photos[0], 5_000).await.unwrap();
+    assert!(db.finish(&claim, Ok("{}"), 5_000).await.unwrap().is_none(), "work of the old epoch is dropped");
 }
 
 async fn overdue_photos_of_a_batch_fail_in_one_change(kind: Kind) {
@@ -187,8 +175,7 @@ async fn unsettled_are_the_open_batches_and_those_that_changed_lately(kind: Kind
     let (db, _keep) = database(kind).await;
     let (open, _) = batch(&db, 1, true).await;
     let (ended, photos) = batch(&db, 1, true).await;
-    db.begin(&photos[0], 2_000).await.unwrap();
-    db.finish(&photos[0], Ok("{}"), 5_000).await.unwrap();
+    done(&db, &photos[0], Ok("{}"), 5_000).await;
     let since = |ms| std::time::UNIX_EPOCH + Duration::from_millis(ms);
     let mut both = db.unsettled(since(4_000)).await.unwrap();
     both.sort_unstable();
@@ -215,8 +202,7 @@ async fn every_read_is_one_consistent_snapshot(kind: Kind) {
         }
     });
     for photo in &photos {
-        db.begin(photo, 2_000).await.unwrap().unwrap();
-        db.finish(photo, Ok("{}"), 2_000).await.unwrap().unwrap();
+        done(&db, photo, Ok("{}"), 2_000).await;
     }
     tokio::time::timeout(Duration::from_secs(30), reading).await.expect("the reader sees the end").unwrap();
 }
@@ -288,8 +274,7 @@ async fn a_list_tells_some_thumbnails_of_what_was_done_lately(kind: Kind) {
     let (_, none) = batch(&db, 2, true).await;
     let (some, photos) = batch(&db, 40, true).await;
     for (n, photo) in photos.iter().take(36).enumerate() {
-        db.begin(photo, 2_000).await.unwrap().unwrap();
-        db.finish(photo, if n < 3 { Err("blurred") } else { Ok("{}") }, 2_000).await.unwrap().unwrap();
+        done(&db, photo, if n < 3 { Err("blurred") } else { Ok("{}") }, 2_000).await;
     }
     let listed = db.batches_of("p", Visible::All, None, 100).await.unwrap();
     let thumbnails = |id: &BatchId| &listed.iter().find(|one| one.head.batch_id == *id).unwrap().thumbnails;

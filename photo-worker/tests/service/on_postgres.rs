@@ -11,5 +11,6 @@ mod batches;
 mod issuer;
 mod process;
 mod restart;
+mod several;
 mod tokens;
 mod world;

@@ -9,9 +9,10 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use reqwest::Client;
 use stack::RedisServer;
 
-use crate::world::Place;
+use crate::world::{Api, Place};
 
 pub(crate) struct Program {
     pub process: Child,
@@ -32,6 +33,8 @@ impl Program {
             .env("DATABASE_URL", &dir.database_url)
             .env("PHOTO_DIR", dir.path().join("photos"))
             .env("WORKER_THREADS", "1")
+            // After a kill nobody waits for longer.
+            .env("LEASE_SECS", "1")
             .env("TRUST_USER_HEADER", "true")
             .envs(variables.iter().copied())
             .stdout(Stdio::piped())
@@ -43,6 +46,15 @@ impl Program {
         stdout.read_line(&mut line).unwrap();
         let base = line.trim_end().strip_prefix("listening on ").unwrap_or_else(|| panic!("it said {line:?}"));
         Self { base: base.to_owned(), process, stdout }
+    }
+
+    pub(crate) fn api(&self) -> Api {
+        Api { base: self.base.clone(), http: Client::new() }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.process.id()).unwrap();
+        kill(Pid::from_raw(id), signal).unwrap();
     }
 }
 
@@ -57,8 +69,7 @@ impl Drop for Program {
 async fn it_prints_one_line_and_ends_in_order_when_told_to() {
     let (redis, dir) = (RedisServer::start().await.unwrap(), Place::new().await);
     let mut program = Program::start(&redis, &dir);
-    let id = i32::try_from(program.process.id()).unwrap();
-    kill(Pid::from_raw(id), Signal::SIGTERM).unwrap();
+    program.signal(Signal::SIGTERM);
     assert!(program.process.wait().unwrap().success());
     let mut rest = String::new();
     program.stdout.read_line(&mut rest).unwrap();

@@ -149,7 +149,11 @@ pub(crate) fn file(name: &str, bytes: Vec<u8>) -> multipart::Part {
 
 /// A small picture with a pattern.
 pub(crate) fn picture(format: ImageFormat) -> Vec<u8> {
-    let image = RgbImage::from_fn(480, 360, |x, y| {
+    picture_of(format, 480, 360)
+}
+
+pub(crate) fn picture_of(format: ImageFormat, width: u32, height: u32) -> Vec<u8> {
+    let image = RgbImage::from_fn(width, height, |x, y| {
         let shade = u8::try_from((x / 16 * 40 + y / 16 * 25) % 256).unwrap();
         Rgb([shade, shade / 2, 255 - shade])
     });
