@@ -3,7 +3,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 
-const MIGRATIONS = new URL("../../../photo-worker/migrations/", import.meta.url);
+const MIGRATIONS = new URL("../../../photo-worker/migrations/sqlite/", import.meta.url);
 const TERMINAL = ["COMPLETED", "PARTIAL", "FAILED", "CANCELLED"];
 
 /** How long a photo's upload is waited for: a column of the schema, without meaning here. */
