@@ -67,7 +67,7 @@ pub fn gateway(dir: &Path, settings: GatewaySettings) -> Result<Part> {
         name: "gateway",
         url: format!("http://127.0.0.1:{}", settings.port),
         program: Program { path: workspace::binary("batchcast-gateway")?, args: Vec::new(), env, dir: dir.to_owned() },
-        says: "listening on http://",
+        says: "listening on http",
         health: Health::Http(format!("http://127.0.0.1:{}/healthz", settings.admin_port)),
         guard: GUARD,
         log: dir.join("gateway.log"),

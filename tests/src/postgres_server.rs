@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-
-use std::os::unix::fs::chown;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 
 use crate::part::{Health, Part};
 use crate::process::Program;
-use crate::{GUARD, ports, workspace};
+use crate::{Certificate, GUARD, ports, workspace};
 
 /// Postgres refuses to run as root. These are tried, Debian's own user first.
 const USERS: [&str; 2] = ["postgres", "nobody"];
@@ -54,6 +54,29 @@ impl PostgresServer {
     /// # Errors
     /// When Postgres is missing or does not start: then with the end of its log.
     pub async fn start() -> Result<Self> {
+        let mut server = Self::stopped()?;
+        server.part.start().await?;
+        Ok(server)
+    }
+
+    /// A server that answers by TLS, with this certificate, and refuses who comes without.
+    ///
+    /// # Errors
+    /// As [`PostgresServer::start`].
+    pub async fn start_with_tls(certificate: &Certificate) -> Result<Self> {
+        let mut server = Self::stopped()?;
+        server.keep("server.crt", &fs::read_to_string(&certificate.chain)?)?;
+        server.keep("server.key", &fs::read_to_string(&certificate.key)?)?;
+        // The programs of the tests come by the socket.
+        server.keep("data/pg_hba.conf", "local all all trust\nhostssl all all 127.0.0.1/32 trust\n")?;
+        for setting in ["ssl=on", "ssl_cert_file=../server.crt", "ssl_key_file=../server.key"] {
+            server.part.program.args.extend(["-c", setting].map(Into::into));
+        }
+        server.part.start().await?;
+        Ok(server)
+    }
+
+    fn stopped() -> Result<Self> {
         let programs = workspace::postgres_programs().context(
             "no Postgres in /usr/lib/postgresql or on the PATH: `cargo xtask test` installs it or says how to",
         )?;
@@ -63,11 +86,21 @@ impl PostgresServer {
             chown(dir.path(), Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
         }
         let part = part(dir.path(), &programs, user.as_ref(), ports::free()?);
-        let mut server = Self { part, programs, user, databases: AtomicU32::new(0), dir };
+        let server = Self { part, programs, user, databases: AtomicU32::new(0), dir };
         server
             .run("initdb", &["-D", "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"])?;
-        server.part.start().await?;
         Ok(server)
+    }
+
+    /// A file that nobody but the server reads, as it asks of its key.
+    fn keep(&self, name: &str, text: &str) -> Result<()> {
+        let path = self.dir.path().join(name);
+        fs::write(&path, text)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+        if let Some(user) = &self.user {
+            chown(&path, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
+        }
+        Ok(())
     }
 
     /// Makes a database; its address.
@@ -77,7 +110,8 @@ impl PostgresServer {
     pub fn database(&self) -> Result<String> {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         let port = self.port()?;
-        self.run("createdb", &["-h", "127.0.0.1", "-p", port, "-U", "postgres", &name])?;
+        let socket = self.dir.path().display().to_string();
+        self.run("createdb", &["-h", &socket, "-p", port, "-U", "postgres", &name])?;
         Ok(format!("postgres://postgres@127.0.0.1:{port}/{name}"))
     }
 

@@ -1,6 +1,7 @@
 //! A Redis on its own, for the tests of one part.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -8,7 +9,7 @@ use redis::FromRedisValue;
 use redis::aio::{MultiplexedConnection, PubSub};
 use tempfile::TempDir;
 
-use crate::{Part, ports, redis_server};
+use crate::{Authority, Part, ports, redis_server};
 
 /// A `redis-server` that keeps nothing on disk, killed on drop; where a test fails, with the end of its log. While it is
 /// down, no outgoing connection can come to sit on its port: see [`ports`].
@@ -38,6 +39,18 @@ impl RedisServer {
         Ok(server)
     }
 
+    /// A server that answers, also by TLS at a port of its own, there only for who shows a certificate of `authority`. With
+    /// that port.
+    ///
+    /// # Errors
+    /// As [`RedisServer::start`], and when `openssl` is missing.
+    pub async fn start_with_tls(authority: &Authority, options: &[&str]) -> Result<(Self, u16)> {
+        let port = ports::free()?;
+        let tls = tls_options(authority, port)?;
+        let all: Vec<&str> = tls.iter().map(String::as_str).chain(options.iter().copied()).collect();
+        Ok((Self::start_with(&all).await?, port))
+    }
+
     /// An address at which nothing listens yet; [`RedisServer::restart`] changes that.
     ///
     /// # Errors
@@ -53,17 +66,32 @@ impl RedisServer {
     /// # Errors
     /// As [`RedisServer::start`].
     pub async fn sentinel(master: &Self, name: &str) -> Result<Self> {
+        Self::sentinel_of(master.port()?, name, Vec::new()).await
+    }
+
+    /// A sentinel that watches the master at this port by TLS, and answers by TLS itself, at the port that comes with it.
+    ///
+    /// # Errors
+    /// As [`RedisServer::start_with_tls`].
+    pub async fn sentinel_with_tls(authority: &Authority, master: u16, name: &str) -> Result<(Self, u16)> {
+        let port = ports::free()?;
+        let mut options = tls_options(authority, port)?;
+        options.extend(["--tls-replication", "yes"].map(Into::into));
+        Ok((Self::sentinel_of(master, name, options).await?, port))
+    }
+
+    async fn sentinel_of(master: u16, name: &str, options: Vec<String>) -> Result<Self> {
         let mut server = Self::stopped()?;
         // It writes down there what it learns.
         let config = server.dir.path().join("sentinel.conf");
         let settings = format!(
-            "sentinel monitor {name} 127.0.0.1 {} 1\nsentinel down-after-milliseconds {name} 500\n\
-             sentinel failover-timeout {name} 2000\n",
-            master.port()?
+            "sentinel monitor {name} 127.0.0.1 {master} 1\nsentinel down-after-milliseconds {name} 500\n\
+             sentinel failover-timeout {name} 2000\n"
         );
         fs::write(&config, settings)?;
         server.part.program.args.insert(0, config.into());
         server.part.program.args.push("--sentinel".into());
+        server.part.program.args.extend(options.into_iter().map(Into::into));
         server.part.says = "+monitor master";
         server.restart().await?;
         Ok(server)
@@ -163,6 +191,20 @@ impl RedisServer {
     fn client(&self) -> Result<redis::Client> {
         Ok(redis::Client::open(self.url())?)
     }
+}
+
+/// A certificate of the server's own, which it also shows to other servers.
+fn tls_options(authority: &Authority, port: u16) -> Result<Vec<String>> {
+    let own = authority.issue(&format!("redis-{port}"))?;
+    let path = |path: &Path| path.display().to_string();
+    let options = [
+        ["--tls-port", &port.to_string()],
+        ["--tls-ca-cert-file", &path(&authority.root())],
+        ["--tls-cert-file", &path(&own.chain)],
+        ["--tls-key-file", &path(&own.key)],
+        ["--tls-auth-clients", "yes"],
+    ];
+    Ok(options.as_flattened().iter().map(ToString::to_string).collect())
 }
 
 impl Drop for RedisServer {

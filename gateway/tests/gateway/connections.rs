@@ -42,8 +42,9 @@ async fn redis_is_reached_by_a_socket() {
 #[tokio::test]
 async fn redis_is_reached_by_tls_where_both_sides_show_a_certificate() {
     let (authority, foreign) = (Authority::new().unwrap(), Authority::new().unwrap());
-    let (server, client) = (authority.issue("server").unwrap(), authority.issue("client").unwrap());
-    let (redis, url) = redis_with_tls(&authority, &server).await;
+    let client = authority.issue("client").unwrap();
+    let (redis, port) = RedisServer::start_with_tls(&authority, &[]).await.unwrap();
+    let url = format!("rediss://127.0.0.1:{port}");
     let with = |authority: &Authority, client: &Certificate| {
         let variables = [
             ("REDIS_CA_FILE", authority.root()),
@@ -61,20 +62,6 @@ async fn redis_is_reached_by_tls_where_both_sides_show_a_certificate() {
         let (status, answer) = stranger.post("/", r#"["PING"]"#).await;
         assert!(status == 503 && error(&answer).contains("nothing was sent"), "{answer}");
     }
-}
-
-async fn redis_with_tls(authority: &Authority, server: &Certificate) -> (RedisServer, String) {
-    let port = ports::free().unwrap().to_string();
-    let root = authority.root();
-    let options = [
-        ["--tls-port", &port],
-        ["--tls-ca-cert-file", path(&root)],
-        ["--tls-cert-file", path(&server.chain)],
-        ["--tls-key-file", path(&server.key)],
-        ["--tls-auth-clients", "yes"],
-    ];
-    let redis = RedisServer::start_with(options.as_flattened()).await.unwrap();
-    (redis, format!("rediss://127.0.0.1:{port}"))
 }
 
 fn path(path: &Path) -> &str {

@@ -18,17 +18,31 @@ mod rights;
 #[cfg(feature = "sentinel")]
 mod sentinel;
 mod sinks;
-#[cfg(feature = "tls")]
 mod sockets;
 mod source;
 mod states;
+#[cfg(feature = "tls")]
+mod tls;
 mod tracker;
 mod tracker_model;
 mod tracker_workers;
 mod watching;
 
 use anyhow::Context as _;
+use batchcast_publisher::{Publisher, RedisSettings};
+use futures::StreamExt as _;
 use stack::GUARD;
+
+use crate::states::{EPOCH, batch, changes, state};
+
+/// A batch is deleted, published and watched there.
+async fn assert_works(redis: impl Into<RedisSettings>) {
+    let (publisher, id) = (Publisher::builder(redis).connect().await.unwrap(), batch("a"));
+    publisher.invalidate(&id).await.unwrap();
+    publisher.publish(changes(&state(&id, EPOCH, 1, 3), None)).await.unwrap();
+    let mut states = publisher.watch(&id);
+    assert_eq!(within("a state", states.next()).await, Some(state(&id, EPOCH, 1, 3)));
+}
 
 /// Waits for `future`, and fails loudly instead of hanging.
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use batchcast_publisher::{PublishError, Publisher, RedisSettings};
 use futures::StreamExt;
-use stack::{GatewaySettings, Part, RedisServer, gateway, ports};
+use stack::{Certificate, GatewaySettings, Part, RedisServer, gateway, ports};
 use tempfile::TempDir;
 
 use crate::{
@@ -18,7 +18,8 @@ use crate::{
 const TOKEN: &str = "the-token-of-these-tests";
 
 /// A gateway in front of a Redis, which it reaches by the publisher's rights and what itself needs.
-struct OverHttp {
+pub(crate) struct OverHttp {
+    url: String,
     gateway: Part,
     redis: RedisServer,
     _dir: TempDir,
@@ -26,6 +27,19 @@ struct OverHttp {
 
 impl OverHttp {
     async fn start() -> Self {
+        Self::start_with(BTreeMap::new()).await
+    }
+
+    /// By TLS, and nothing else.
+    pub(crate) async fn start_with_tls(certificate: &Certificate) -> Self {
+        let files = [("GATEWAY_TLS_CERT_FILE", &certificate.chain), ("GATEWAY_TLS_KEY_FILE", &certificate.key)];
+        let mut http =
+            Self::start_with(files.map(|(name, file)| (name.into(), file.display().to_string())).into()).await;
+        http.url = http.url.replace("http://", "https://");
+        http
+    }
+
+    async fn start_with(env: BTreeMap<String, String>) -> Self {
         let (redis, dir) = (RedisServer::start().await.unwrap(), tempfile::tempdir().unwrap());
         grant(&redis, "publisher", &documented("ACL SETUSER publisher ")).await;
         let settings = GatewaySettings {
@@ -33,15 +47,15 @@ impl OverHttp {
             admin_port: ports::free().unwrap(),
             redis_url: redis.url().replace("redis://", "redis://publisher:secret@"),
             token: TOKEN.to_owned(),
-            env: BTreeMap::new(),
+            env,
         };
         let mut gateway = gateway(dir.path(), settings).expect("cargo build -p batchcast-gateway");
         gateway.start().await.unwrap();
-        Self { gateway, redis, _dir: dir }
+        Self { url: gateway.url().to_owned(), gateway, redis, _dir: dir }
     }
 
-    fn settings(&self) -> RedisSettings {
-        RedisSettings::new(self.gateway.url()).rest_token(TOKEN)
+    pub(crate) fn settings(&self) -> RedisSettings {
+        RedisSettings::new(&*self.url).rest_token(TOKEN)
     }
 }
 
@@ -81,7 +95,7 @@ async fn what_was_sent_is_sent_again_after_an_outage_in_which_redis_forgot_it() 
 #[tokio::test]
 async fn a_wrong_token_is_told_and_not_shown() {
     let http = OverHttp::start().await;
-    let settings = RedisSettings::new(http.gateway.url()).rest_token("hunter2");
+    let settings = RedisSettings::new(&*http.url).rest_token("hunter2");
     let error = Publisher::builder(settings).connect().await.unwrap().cached(&batch("a")).await.unwrap_err();
     assert!(matches!(error, PublishError::NotAdmitted { .. }), "{error:?}");
     assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");

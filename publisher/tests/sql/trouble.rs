@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use batchcast_publisher::{PhotoId, ProgressSource as _, Queries, SqlError, SqlSource};
-use stack::{GUARD, PostgresServer};
+use stack::{Authority, GUARD, PostgresServer};
 
 use crate::world::{World, id, on_both, refused};
 
@@ -77,4 +77,20 @@ async fn a_database_that_was_restarted_is_read_again() {
     server.restart().await.unwrap();
     let read = async || source.changes(&id("b"), None).await.map_err(anyhow::Error::from_boxed);
     assert!(stack::eventually(GUARD, read).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_server_is_reached_by_tls_where_its_certificate_is_believed() {
+    let (authority, foreign) = (Authority::new().unwrap(), Authority::new().unwrap());
+    let server = PostgresServer::start_with_tls(&authority.issue("served").unwrap()).await.unwrap();
+    let url = server.database().unwrap();
+    let by = |authority: &Authority| format!("{url}?sslmode=verify-full&sslrootcert={}", authority.root().display());
+    let source = SqlSource::postgres(&by(&authority)).connect().await.unwrap();
+    source.migrate().await.unwrap();
+    source.check().await.unwrap();
+    for wrong in [by(&foreign), format!("{url}?sslmode=verify-full"), format!("{url}?sslmode=disable")] {
+        let source = SqlSource::postgres(&wrong).statement_timeout(Duration::from_secs(2)).connect().await.unwrap();
+        let error = source.check().await.unwrap_err();
+        assert!(matches!(error, SqlError::Unreachable { .. }), "{wrong}: {error:?}");
+    }
 }
