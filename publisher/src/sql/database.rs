@@ -123,7 +123,12 @@ async fn begin_postgres(pool: &PgPool, kind: &str, timeout: Duration) -> Result<
          SET LOCAL idle_in_transaction_session_timeout = {ms}"
     );
     let limit = timeout + BEYOND;
-    let tx = answers_within(limit, pool.begin_with(AssertSqlSafe(begin))).await;
+    // In a task of its own: where whoever waits for it goes away, `sqlx` counts no transaction though the server has
+    // begun one, and lends the connection to the next.
+    let pool = pool.clone();
+    let beginning = tokio::spawn(async move { pool.begin_with(AssertSqlSafe(begin)).await });
+    let stopped = |stopped| sqlx::Error::Io(std::io::Error::other(stopped));
+    let tx = answers_within(limit, async { beginning.await.map_err(stopped)? }).await;
     tx.map(|tx| Session::Postgres(tx, limit)).map_err(|error| SqlError::of("begin", error))
 }
 

@@ -72,7 +72,8 @@ impl SqlSource {
     }
 
     /// Moves a photo of an open batch in the **default schema** to its new status, with its result or error, and the
-    /// batch with it. The version that `photo` says does not count. After that, [`crate::Publisher::notify`].
+    /// batch with it. The version that `photo` says does not count. After that, [`crate::Publisher::notify`], whatever
+    /// it says: an error may be the lost answer to a commit, and a repetition then changes nothing.
     ///
     /// `None`: nothing was changed. There is no such photo, it stands there already, it or its batch has ended. So of two
     /// who end the same photo only the first counts.
