@@ -38,9 +38,9 @@ impl Files {
 
     /// A new file to stream an upload into.
     pub(crate) async fn receive(&self) -> io::Result<Incoming> {
-        let path = self.folder("incoming").join(names::random());
-        let file = tokio::fs::File::create_new(&path).await?;
-        Ok(Incoming { file, path, bytes: 0 })
+        let whole = Whole(self.folder("incoming").join(names::random()));
+        let file = tokio::fs::File::create_new(&whole.0).await?;
+        Ok(Incoming { file, whole, bytes: 0 })
     }
 
     /// The photo as it was uploaded. Kept as it is, never served: it may hold a place.
@@ -75,11 +75,11 @@ fn discard(file: &fs::DirEntry, age: Duration) -> io::Result<()> {
     removed.or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
-/// An upload on its way in; removed on drop unless it was kept.
+/// An upload on its way in; removed on drop.
 #[derive(Debug)]
 pub(crate) struct Incoming {
     file: tokio::fs::File,
-    path: PathBuf,
+    whole: Whole,
     bytes: u64,
 }
 
@@ -93,17 +93,56 @@ impl Incoming {
         self.file.write_all(chunk).await.map(|()| true)
     }
 
-    /// Moves the whole file to `place`, on disk before it is there: a row that says "received" never names half a file.
-    pub(crate) async fn keep(mut self, place: &Path) -> io::Result<()> {
+    /// All of it has come. It is on disk before it is anywhere else: a row that says "received" never names half a file.
+    /// And it is closed: a form of many files, and there are many forms, holds one open.
+    pub(crate) async fn whole(mut self) -> io::Result<Whole> {
         self.file.flush().await?;
         self.file.sync_data().await?;
-        tokio::fs::rename(&self.path, place).await
+        Ok(self.whole)
     }
 }
 
-impl Drop for Incoming {
+/// An upload that has come; removed on drop unless it was kept.
+#[derive(Debug)]
+pub(crate) struct Whole(PathBuf);
+
+impl Whole {
+    /// Moves it to `place`.
+    pub(crate) async fn keep(self, place: &Path) -> io::Result<()> {
+        tokio::fs::rename(&self.0, place).await
+    }
+}
+
+impl Drop for Whole {
     fn drop(&mut self) {
         // Gone already where it was kept; what can't be removed goes at the next start.
-        let _ = fs::remove_file(&self.path);
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_upload_that_has_come_is_closed_and_gone_unless_it_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::open(dir.path(), false).unwrap();
+        let place = dir.path().join("originals/a");
+        for is_kept in [false, true] {
+            let mut incoming = files.receive().await.unwrap();
+            assert!(incoming.write(b"photo").await.unwrap());
+            let whole = incoming.whole().await.unwrap();
+            let path = whole.0.clone();
+            let open: Vec<PathBuf> =
+                fs::read_dir("/proc/self/fd").unwrap().filter_map(|fd| fs::read_link(fd.ok()?.path()).ok()).collect();
+            assert!(path.exists() && !open.contains(&path));
+            if is_kept {
+                whole.keep(&place).await.unwrap();
+            } else {
+                drop(whole);
+            }
+            assert_eq!((path.exists(), fs::read(&place).is_ok_and(|bytes| bytes == b"photo")), (false, is_kept));
+        }
     }
 }

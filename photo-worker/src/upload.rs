@@ -24,7 +24,7 @@ use wire::{
 use crate::{
     access::Caller,
     db::{NewPhoto, Received, Stepped},
-    files::Incoming,
+    files::Whole,
     metrics::count,
     names::PhotoIds,
     problem::AppError,
@@ -50,7 +50,7 @@ struct Form {
     project: Option<String>,
     batch: Option<String>,
     photo: Option<String>,
-    files: Vec<(String, Incoming)>,
+    files: Vec<(String, Whole)>,
 }
 
 pub(crate) async fn upload(
@@ -130,7 +130,7 @@ async fn text(field: &mut Field<'_>) -> Result<String, AppError> {
     String::from_utf8(bytes).map_err(|_| AppError::BadRequest("A text field is UTF-8.".into()))
 }
 
-async fn file(app: &App, field: &mut Field<'_>) -> Result<(String, Incoming), AppError> {
+async fn file(app: &App, field: &mut Field<'_>) -> Result<(String, Whole), AppError> {
     let name = field.file_name().unwrap_or("photo").to_owned();
     check_name(&name)?;
     let mut incoming = app.files.receive().await?;
@@ -139,7 +139,7 @@ async fn file(app: &App, field: &mut Field<'_>) -> Result<(String, Incoming), Ap
             return Err(AppError::file_too_large(&name));
         }
     }
-    Ok((name, incoming))
+    Ok((name, incoming.whole().await?))
 }
 
 fn broken(error: &MultipartError) -> AppError {
@@ -154,7 +154,7 @@ async fn declared(
     app: &App,
     batch: BatchId,
     photo: PhotoId,
-    files: Vec<(String, Incoming)>,
+    files: Vec<(String, Whole)>,
 ) -> Result<Response, AppError> {
     let Ok([(_, file)]) = <[_; 1]>::try_from(files) else {
         return Err(AppError::BadRequest("A declared photo has exactly one file.".into()));
