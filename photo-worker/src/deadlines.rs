@@ -26,7 +26,12 @@ pub(crate) async fn run(app: Arc<App>, mut stop: watch::Receiver<bool>) {
 
 /// Fails what is overdue; how long until the next may be.
 async fn expire(app: &App) -> Result<Duration, DbError> {
-    let (stepped, photos) = app.db.expire(now_ms()).await?;
+    let now = now_ms();
+    let overdue = app.db.overdue(now).await?;
+    let expired = app.db.expire(now).await;
+    // A commit whose answer was lost would be told to nobody.
+    let told = |_: &DbError| overdue.iter().for_each(|batch| app.publisher.notify(batch));
+    let (stepped, photos) = expired.inspect_err(told)?;
     app.counters.failed.fetch_add(photos as u64, std::sync::atomic::Ordering::Relaxed);
     stepped.iter().for_each(|stepped| app.announce(stepped));
     let next = app.db.next_expiry().await?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, FromRequestParts, Path, Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -53,6 +53,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(|| async { AppError::Method })
         .layer(middleware::from_fn(no_store))
         .layer(middleware::from_fn(trace::follow))
+        .layer(middleware::from_fn(to_the_end))
         .with_state(app)
 }
 
@@ -157,7 +158,9 @@ pub(crate) async fn check_change(app: &App, caller: &Caller, batch: &BatchId) ->
 async fn retry(State(app): State<Arc<App>>, caller: Caller, Id(batch): Id<BatchId>) -> Result<Response, AppError> {
     check_change(&app, &caller, &batch).await?;
     let now = now_ms();
-    match app.db.retry(&batch, now, app.expires_at(now)).await? {
+    let retried = app.db.retry(&batch, now, app.expires_at(now)).await;
+    // A commit whose answer was lost would be told to nobody.
+    match retried.inspect_err(|_| app.publisher.notify(&batch))? {
         Retried::Reopened { stepped, photos, received } => {
             app.announce_reopened(&stepped.batch).await;
             received.into_iter().for_each(|photo| app.queue.push(photo));
@@ -171,7 +174,9 @@ async fn retry(State(app): State<Arc<App>>, caller: Caller, Id(batch): Id<BatchI
 
 async fn cancel(State(app): State<Arc<App>>, caller: Caller, Id(batch): Id<BatchId>) -> Result<Response, AppError> {
     check_change(&app, &caller, &batch).await?;
-    match app.db.cancel(&batch, now_ms()).await? {
+    let cancelled = app.db.cancel(&batch, now_ms()).await;
+    // A commit whose answer was lost would be told to nobody.
+    match cancelled.inspect_err(|_| app.publisher.notify(&batch))? {
         Cancellation::Done(stepped) => {
             app.announce(&stepped);
             Ok(Json(json!({ "batchId": batch, "status": "CANCELLED" })).into_response())
@@ -212,6 +217,15 @@ async fn metrics_text(State(app): State<Arc<App>>) -> Response {
     let (published, sinks) = (app.publisher.metrics(), app.publisher.sink_metrics());
     let text = metrics::render(&app.counters, app.queue.waiting(), &published, &sinks);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}
+
+/// What changes something goes on though whoever asked hangs up: what it commits has to be told.
+async fn to_the_end(request: Request, next: Next) -> Response {
+    if request.method() != Method::POST {
+        return next.run(request).await;
+    }
+    let answer = tokio::spawn(next.run(request)).await;
+    answer.unwrap_or_else(|stopped| AppError::Internal(stopped.into()).into_response())
 }
 
 /// Nothing is stored on the way unless its route says so.

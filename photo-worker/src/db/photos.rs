@@ -53,6 +53,17 @@ impl Db {
         Ok(received)
     }
 
+    /// The batches that have declared photos whose time is over.
+    pub(crate) async fn overdue(&self, now: i64) -> Result<Vec<BatchId>, DbError> {
+        let batches = sqlx::query_as(
+            "SELECT DISTINCT batch_id FROM photos JOIN batches ON batches.id = photos.batch_id
+             WHERE photos.status = 'QUEUED' AND received_at IS NULL AND expires_at <= $1
+             AND batches.status IN ('QUEUED', 'PROCESSING')",
+        );
+        let batches: Vec<(String,)> = batches.bind(now).fetch_all(&self.reads).await?;
+        batches.iter().map(|(batch,)| BatchId::new(batch).map_err(DbError::from)).collect()
+    }
+
     /// Fails the declared photos whose time is over, all of a batch in one change. Returns the batches and how many
     /// photos failed.
     pub(crate) async fn expire(&self, now: i64) -> Result<(Vec<Stepped>, usize), DbError> {
