@@ -220,6 +220,7 @@ const french: Texts = {
     "not received": "non reçue",
     "not an image we can read (JPEG, PNG, WebP)": "pas une image lisible ici (JPEG, PNG, WebP)",
     "the image is damaged: it can't be decoded": "l’image est abîmée et ne se décode pas",
+    "given up after 3 interrupted attempts": "abandonnée après 3 essais interrompus",
   },
   reaching: "Recherche du serveur",
   lastSeen: (words) => `Dernier état connu\u00a0: ${words}`,

@@ -1,20 +1,30 @@
 //! The bounded pool that analyses photos, and what keeps it in work.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::HashSet,
+    io::{self, ErrorKind},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use publisher::PublishError;
 use tokio::{
-    sync::{Mutex, mpsc, watch},
+    sync::{Mutex, OwnedMutexGuard, mpsc, watch},
     task::JoinSet,
 };
 use wire::PhotoId;
 
 use crate::{
     analysis::{AnalysisError, Findings, analyse},
-    db::{Begun, Claim, Db, DbError, Stepped, Worker},
+    db::{Begun, Claim, Db, DbError, Stepped, Taken, Waiting, Worker},
     metrics::count,
     service::{App, now_ms},
     trace,
 };
+
+/// How long what came of a photo is offered to a database that can't take it.
+const OFFERED_FOR: Duration = Duration::from_secs(60);
+const OFFERED_EVERY: Duration = Duration::from_secs(1);
 
 /// How many photos a look takes into the queue.
 const HANDFUL: u32 = 64;
@@ -24,20 +34,23 @@ const HANDFUL: u32 = 64;
 /// takes first is found taken, and dropped.
 #[derive(Clone)]
 pub(crate) struct Queue {
-    sender: mpsc::UnboundedSender<PhotoId>,
-    receiver: Arc<Mutex<mpsc::UnboundedReceiver<PhotoId>>>,
+    sender: mpsc::UnboundedSender<Waiting>,
+    receiver: Arc<Mutex<mpsc::UnboundedReceiver<Waiting>>>,
     waiting: Arc<watch::Sender<HashSet<PhotoId>>>,
+    /// Whoever works on a suspect holds it: no two of them are worked on at the same time.
+    suspect: Arc<Mutex<()>>,
 }
 
 impl Queue {
     pub(crate) fn new() -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
-        Self { sender, receiver: Arc::new(Mutex::new(receiver)), waiting: Arc::default() }
+        Self { sender, receiver: Arc::new(Mutex::new(receiver)), waiting: Arc::default(), suspect: Arc::default() }
     }
 
     /// A photo that waits already does so once.
-    pub(crate) fn push(&self, photo: PhotoId) {
-        if self.waiting.send_if_modified(|waiting| waiting.insert(photo.clone())) {
+    pub(crate) fn push(&self, photo: impl Into<Waiting>) {
+        let photo = photo.into();
+        if self.waiting.send_if_modified(|waiting| waiting.insert(photo.photo.clone())) {
             // The queue holds its own receiver, so there always is one.
             let _ = self.sender.send(photo);
         }
@@ -47,10 +60,17 @@ impl Queue {
         self.waiting.borrow().len()
     }
 
-    async fn pop(&self) -> Option<PhotoId> {
+    async fn pop(&self) -> Option<Waiting> {
         let photo = self.receiver.lock().await.recv().await?;
-        self.waiting.send_if_modified(|waiting| waiting.remove(&photo));
+        self.waiting.send_if_modified(|waiting| waiting.remove(&photo.photo));
         Some(photo)
+    }
+
+    /// A photo to work on, and for a suspect what is to be held meanwhile.
+    async fn take(&self) -> Option<(PhotoId, Option<OwnedMutexGuard<()>>)> {
+        let Waiting { photo, suspect } = self.pop().await?;
+        let alone = if suspect { Some(Arc::clone(&self.suspect).lock_owned().await) } else { None };
+        Some((photo, alone))
     }
 
     async fn emptied(&self) {
@@ -70,12 +90,12 @@ pub(crate) fn start(app: &Arc<App>, workers: usize, stop: &watch::Receiver<bool>
 
 async fn work(app: Arc<App>, mut stop: watch::Receiver<bool>) {
     loop {
-        let photo = tokio::select! {
+        let taken = tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => return,
-            photo = app.queue.pop() => photo,
+            taken = app.queue.take() => taken,
         };
-        let Some(photo) = photo else { return };
+        let Some((photo, _alone)) = taken else { return };
         if let Err(error) = process(&app, &photo).await {
             // The row still says QUEUED or PROCESSING: someone takes it up again, when its lease is over at the latest.
             tracing::error!(%photo, %error, "a photo could not be worked on");
@@ -83,9 +103,13 @@ async fn work(app: Arc<App>, mut stop: watch::Receiver<bool>) {
     }
 }
 
-/// Looks for photos that wait in the rows: uploaded to another process, or left behind by one that is gone.
+/// Looks for what others have left in the rows: photos that wait, uploaded to another process or in work at one that is
+/// gone, and commits of such a one that nobody was told of.
 pub(crate) async fn look(app: Arc<App>, mut stop: watch::Receiver<bool>) {
     loop {
+        if let Err(error) = settle(&app).await {
+            tracing::error!(%error, "what other processes left may not be told yet");
+        }
         let found = fill(&app).await.unwrap_or_else(|error| {
             tracing::error!(%error, "the database could not be asked for photos");
             0
@@ -100,43 +124,99 @@ pub(crate) async fn look(app: Arc<App>, mut stop: watch::Receiver<bool>) {
     }
 }
 
+/// Tells what processes that are gone may have left untold. Several may do it for one: to be told twice harms nothing.
+async fn settle(app: &App) -> Result<(), SettleError> {
+    app.db.alive(&app.worker, now_ms()).await?;
+    for worker in app.db.gone(now_ms()).await? {
+        let batches = app.publisher.resync().await?;
+        app.db.settled(&worker).await?;
+        tracing::warn!(worker, batches, "a process is gone; what it may not have told is told");
+    }
+    Ok(())
+}
+
+#[derive(Debug, thiserror::Error)]
+enum SettleError {
+    #[error(transparent)]
+    Database(#[from] DbError),
+    #[error(transparent)]
+    Publisher(#[from] PublishError),
+}
+
 /// How many photos were found.
 async fn fill(app: &App) -> Result<usize, DbError> {
     let found = app.db.claimable(HANDFUL, now_ms()).await?;
-    found.iter().for_each(|photo| app.queue.push(photo.clone()));
-    Ok(found.len())
+    let count = found.len();
+    found.into_iter().for_each(|photo| app.queue.push(photo));
+    Ok(count)
 }
 
-async fn process(app: &Arc<App>, photo: &PhotoId) -> Result<(), DbError> {
-    let Some(begun) = app.db.begin(photo, &app.worker, now_ms()).await? else { return Ok(()) };
-    match begun.trace {
-        Some(trace) => trace::within(trace, finish(app, begun)).await,
-        None => finish(app, begun).await,
+/// Why nothing came of a photo: it is tried again.
+#[derive(Debug, thiserror::Error)]
+enum JobError {
+    #[error(transparent)]
+    Database(#[from] DbError),
+    #[error("its files: {0}")]
+    Files(#[from] io::Error),
+}
+
+async fn process(app: &Arc<App>, photo: &PhotoId) -> Result<(), JobError> {
+    match app.db.begin(photo, &app.worker, now_ms()).await? {
+        Some(Taken::Begun(begun)) => match begun.trace {
+            Some(trace) => trace::within(trace, finish(app, begun)).await,
+            None => finish(app, begun).await,
+        },
+        Some(Taken::GivenUp(stepped)) => {
+            tracing::warn!(%photo, batch = %stepped.batch, "given up: too many processes were lost at work on it");
+            count(&app.counters.failed);
+            app.announce(&stepped);
+            Ok(())
+        }
+        None => Ok(()),
     }
 }
 
-async fn finish(app: &Arc<App>, begun: Begun) -> Result<(), DbError> {
+async fn finish(app: &Arc<App>, begun: Begun) -> Result<(), JobError> {
     let Begun { stepped: begun, claim, name, .. } = begun;
     app.announce(&begun);
-    let outcome = kept(&app.db, &app.worker, &claim, look_at(app, &claim.photo, name)).await;
-    let outcome = outcome.and_then(|findings| serde_json::to_string(&findings).map_err(|e| e.to_string()));
-    let finished = app.db.finish(&claim, outcome.as_deref().map_err(String::as_str), now_ms()).await;
-    // A commit whose answer was lost would be told to nobody.
-    let stepped: Option<Stepped> = finished.inspect_err(|_| app.publisher.notify(&begun.batch))?;
-    let Some(stepped) = stepped else { return Ok(()) };
+    let work = async {
+        let outcome = look_at(app, &claim.photo, name).await?;
+        let outcome = outcome.and_then(|findings| serde_json::to_string(&findings).map_err(|e| e.to_string()));
+        let stepped = offer(app, &claim, outcome.as_deref().map_err(String::as_str)).await;
+        // A commit whose answer was lost would be told to nobody.
+        let stepped = stepped.inspect_err(|_| app.publisher.notify(&begun.batch))?;
+        Ok::<_, JobError>((outcome, stepped))
+    };
+    let (outcome, Some(stepped)) = kept(&app.db, &app.worker, &claim, work).await? else { return Ok(()) };
     count(if outcome.is_ok() { &app.counters.completed } else { &app.counters.failed });
     app.announce(&stepped);
     tracing::debug!(photo = %claim.photo, batch = %stepped.batch, completed = outcome.is_ok(), "a photo was worked on");
     Ok(())
 }
 
+/// Writes down what came of a photo, and again where the database fails: what was found out is not thrown away for that.
+async fn offer(app: &App, claim: &Claim, outcome: Result<&str, &str>) -> Result<Option<Stepped>, DbError> {
+    let begun = Instant::now();
+    loop {
+        match app.db.finish(claim, outcome, now_ms()).await {
+            Err(error @ DbError::Failed(_)) if begun.elapsed() < OFFERED_FOR => {
+                tracing::warn!(photo = %claim.photo, %error, "what came of it could not be written: trying again");
+                tokio::time::sleep(OFFERED_EVERY).await;
+            }
+            done => return done,
+        }
+    }
+}
+
 /// Does `work`, and keeps the photo meanwhile. Where that fails the work goes on: what comes late changes nothing.
 async fn kept<T>(db: &Db, worker: &Worker, claim: &Claim, work: impl Future<Output = T>) -> T {
     let mut work = std::pin::pin!(work);
+    let mut pause = worker.third().saturating_sub(claim.since.elapsed());
     loop {
-        if let Ok(done) = tokio::time::timeout(worker.third(), &mut work).await {
+        if let Ok(done) = tokio::time::timeout(pause, &mut work).await {
             return done;
         }
+        pause = worker.third();
         match db.renew(claim, worker, now_ms()).await {
             Ok(true) => {}
             Ok(false) => tracing::info!(photo = %claim.photo, "it is no longer this worker's"),
@@ -145,25 +225,38 @@ async fn kept<T>(db: &Db, worker: &Worker, claim: &Claim, work: impl Future<Outp
     }
 }
 
-/// The findings, or the reason in words why there are none. The thumbnail is on disk before anyone hears of it.
-async fn look_at(app: &Arc<App>, photo: &PhotoId, name: String) -> Result<Findings, String> {
+/// The findings, or the reason in words why there are none. The thumbnail is on disk before anyone hears of it. A disk
+/// that fails is no fault of the photo.
+async fn look_at(app: &Arc<App>, photo: &PhotoId, name: String) -> io::Result<Result<Findings, String>> {
     let (files, id) = (app.files.clone(), photo.clone());
     let looking = tokio::task::spawn_blocking(move || {
-        let bytes = std::fs::read(files.original(&id)).map_err(|_| "its file is missing".to_owned())?;
-        let (findings, thumbnail) = analyse(&id, &name, &bytes).map_err(|e: AnalysisError| e.to_string())?;
-        files.store_thumbnail(&id, &thumbnail).map_err(|_| "its thumbnail could not be stored".to_owned())?;
-        Ok(findings)
+        let bytes = match std::fs::read(files.original(&id)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Err("its file is missing".to_owned())),
+            read => read?,
+        };
+        match analyse(&id, &name, &bytes) {
+            Ok((findings, thumbnail)) => files.store_thumbnail(&id, &thumbnail).map(|()| Ok(findings)),
+            Err(error) => Ok(Err(error.to_string())),
+        }
     });
     // A decoder that panics takes only its own photo with it.
-    looking.await.unwrap_or_else(|_| Err(AnalysisError::Damaged.to_string()))
+    looking.await.unwrap_or_else(|_| Ok(Err(AnalysisError::Damaged.to_string())))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
+    use futures::poll;
     use stack::{GUARD, eventually};
 
     use super::*;
     use crate::{db::NewPhoto, names::PhotoIds};
+
+    fn begun(taken: Option<Taken>) -> Begun {
+        let Some(Taken::Begun(begun)) = taken else { panic!("{taken:?}") };
+        begun
+    }
 
     #[tokio::test]
     async fn a_photo_is_kept_for_as_long_as_the_work_on_it_lasts() {
@@ -172,7 +265,7 @@ mod tests {
         let photo = NewPhoto { id: PhotoIds::new().give().unwrap(), name: "a.jpg".to_owned(), received: true };
         db.create("p", None, std::slice::from_ref(&photo), 1_000, 2_000).await.unwrap();
         let (worker, now) = (Worker::new(300), now_ms());
-        let claim = db.begin(&photo.id, &worker, now).await.unwrap().unwrap().claim;
+        let claim = begun(db.begin(&photo.id, &worker, now).await.unwrap()).claim;
         // As long as it takes until the lease goes beyond a second one.
         let work = eventually(GUARD, async || {
             anyhow::ensure!(db.claimable(1, now + 600).await?.is_empty());
@@ -182,13 +275,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn suspects_are_worked_on_one_at_a_time_and_others_beside_them() {
+        let (queue, mut ids) = (Queue::new(), PhotoIds::new());
+        let [a, b, c] = [(); 3].map(|()| ids.give().unwrap());
+        for photo in [&a, &b] {
+            queue.push(Waiting { photo: photo.clone(), suspect: true });
+        }
+        queue.push(c.clone());
+        let (photo, alone) = queue.take().await.unwrap();
+        let mut next = pin!(queue.take());
+        assert!((photo, poll!(&mut next).is_pending()) == (a, true));
+        assert_eq!(queue.take().await.unwrap().0, c);
+        assert!(poll!(&mut next).is_pending());
+        drop(alone);
+        assert_eq!(next.await.unwrap().0, b);
+    }
+
+    #[tokio::test]
     async fn a_photo_that_is_found_again_waits_once() {
         let (queue, mut ids) = (Queue::new(), PhotoIds::new());
         let (a, b) = (ids.give().unwrap(), ids.give().unwrap());
         [&a, &b, &a].into_iter().for_each(|photo| queue.push(photo.clone()));
-        assert_eq!((queue.waiting(), queue.pop().await), (2, Some(a.clone())));
+        assert_eq!((queue.waiting(), queue.pop().await), (2, Some(a.clone().into())));
         queue.push(a.clone());
-        assert_eq!((queue.pop().await, queue.pop().await), (Some(b), Some(a)));
+        assert_eq!((queue.pop().await, queue.pop().await), (Some(b.into()), Some(a.into())));
         queue.emptied().await;
         assert_eq!(queue.waiting(), 0);
     }

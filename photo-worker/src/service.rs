@@ -151,6 +151,7 @@ impl Service {
             receive_timeout: config.receive_timeout,
             worker: Worker::new(i64::try_from(config.lease.as_millis()).unwrap_or(i64::MAX)),
         });
+        app.db.alive(&app.worker, now_ms()).await?;
         tracing::info!(worker = app.worker.id, "works on photos");
 
         let (stop, stopped) = watch::channel(false);
@@ -167,7 +168,7 @@ impl Service {
     }
 
     /// Stops in order: no new requests, photos under way end, the last updates leave. Returns the batches with an
-    /// update that was not delivered; the next start publishes them.
+    /// update that was not delivered; another process publishes them, or the next start.
     pub async fn stop(mut self) -> Vec<BatchId> {
         // Nobody listening any more is as good as told.
         let _ = self.stop.send(true);
@@ -184,7 +185,16 @@ impl Service {
             tracing::warn!(%error, "photos in work were not released; they are taken up when their leases expire");
         }
         let undelivered = self.app.publisher.close(PUBLISH_LAST).await;
-        self.app.db.close().await;
+        let db = &self.app.db;
+        let left = if undelivered.is_empty() {
+            db.settled(&self.app.worker.id).await
+        } else {
+            db.leaves_untold(&self.app.worker).await
+        };
+        if let Err(error) = left {
+            tracing::warn!(%error, "other processes see that this one is gone when its lease is over");
+        }
+        db.close().await;
         undelivered
     }
 }

@@ -4,6 +4,7 @@
 //! In scope: the rows and what may happen to them. Out of scope: files, telling anyone.
 
 mod open;
+mod peers;
 mod photos;
 mod rows;
 mod source;
@@ -19,7 +20,7 @@ pub(crate) use open::{Cancellation, NewPhoto, NoPlace, Place, Retried};
 pub(crate) use photos::Received;
 pub(crate) use rows::Summary;
 pub(crate) use step::Stepped;
-pub(crate) use work::{Begun, Claim, Worker};
+pub(crate) use work::{Begun, Claim, Taken, Waiting, Worker};
 
 /// Connections to SQLite that read at the same time. Writes have one connection of their own.
 const READERS: u32 = 4;
@@ -131,7 +132,7 @@ impl Db {
             // Whatever the server's default: what is asked again behind a lock must see what was committed before it.
             Kind::Postgres => "BEGIN ISOLATION LEVEL READ COMMITTED",
         };
-        Ok(self.writes.begin_with(begin).await?)
+        begin_with(&self.writes, begin).await
     }
 
     /// A transaction whose statements all see the same commit: in SQLite's WAL mode any does.
@@ -140,8 +141,16 @@ impl Db {
             Kind::Sqlite => "BEGIN",
             Kind::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
         };
-        Ok(self.reads.begin_with(begin).await?)
+        begin_with(&self.reads, begin).await
     }
+}
+
+/// In a task of its own: where whoever waits for it goes away, `sqlx` counts no transaction though the server has begun
+/// one, and lends the connection to the next.
+async fn begin_with(pool: &AnyPool, begin: &'static str) -> Result<Transaction<'static, Any>, DbError> {
+    let pool = pool.clone();
+    let begun = tokio::spawn(async move { pool.begin_with(begin).await }).await;
+    Ok(begun.map_err(|stopped| sqlx::Error::Io(std::io::Error::other(stopped)))??)
 }
 
 fn pool(connections: u32, settings: &'static str) -> AnyPoolOptions {

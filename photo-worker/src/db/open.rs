@@ -185,8 +185,8 @@ impl Db {
         }
         let head = reopened(&head, now)?;
         sqlx::query(
-            "UPDATE photos SET status = $1, version = $2, result = NULL, error = NULL, expires_at = $3, traceparent = $4
-             WHERE batch_id = $5 AND status <> 'COMPLETED'",
+            "UPDATE photos SET status = $1, version = $2, result = NULL, error = NULL, expires_at = $3, traceparent = $4,
+             losses = 0 WHERE batch_id = $5 AND status <> 'COMPLETED'",
         )
         .bind(photo_word(PhotoStatus::Queued))
         .bind(head.position.version().cast_signed())

@@ -55,6 +55,7 @@ macro_rules! on_both {
     };
 }
 
+mod peers;
 mod work;
 
 on_both!(
@@ -84,7 +85,14 @@ fn worker() -> Worker {
 }
 
 async fn begin(db: &Db, photo: &PhotoId, now: i64) -> Option<Claim> {
-    db.begin(photo, &worker(), now).await.unwrap().map(|begun| begun.claim)
+    begin_as(db, photo, &worker(), now).await
+}
+
+async fn begin_as(db: &Db, photo: &PhotoId, worker: &Worker, now: i64) -> Option<Claim> {
+    db.begin(photo, worker, now).await.unwrap().map(|taken| match taken {
+        Taken::Begun(begun) => begun.claim,
+        Taken::GivenUp(_) => panic!("{photo} was given up"),
+    })
 }
 
 async fn done(db: &Db, photo: &PhotoId, outcome: Result<&str, &str>, now: i64) -> Stepped {

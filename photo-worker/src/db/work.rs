@@ -2,8 +2,12 @@
 //!
 //! A photo's version at which it was claimed is that claim's proof. A take-over, a retry, an end: each raises it, so
 //! whoever comes late with an older one changes nothing, whatever the clocks say.
+//!
+//! A photo that is found without its process, which did not give it back, has cost that process, or was beside one that
+//! did. Nobody can tell which, so each is tried again, one at a time in a process, and given up when it has happened too
+//! often. So one that harms nobody shares the fate of one that does once at most.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::{Any, Transaction};
 use wire::{BatchId, Head, PhotoId, PhotoStatus, TraceParent};
@@ -30,10 +34,16 @@ macro_rules! to_do {
 }
 
 pub(super) const CLAIMABLE: &str = to_do!(
-    "SELECT photos.id",
+    "SELECT photos.id, photos.losses + CASE WHEN photos.status = 'PROCESSING' AND photos.leased_until > 0
+     THEN 1 ELSE 0 END",
     "(photos.status = 'QUEUED' OR photos.leased_until <= $1) ORDER BY photos.received_at, photos.id LIMIT $2"
 );
 const HELD: &str = to_do!("SELECT photos.id", "photos.status = 'PROCESSING' AND photos.leased_by = $1");
+
+/// How many processes may be lost at work on a photo.
+const MOST_LOSSES: i64 = 3;
+/// What is said of a photo that cost them.
+pub(super) const GIVEN_UP: &str = "given up after 3 interrupted attempts";
 
 /// A process that works on photos.
 #[derive(Debug, Clone)]
@@ -55,11 +65,36 @@ impl Worker {
     }
 }
 
+/// A photo that waits for someone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    pub photo: PhotoId,
+    /// Whoever worked on it before is lost.
+    pub suspect: bool,
+}
+
+impl From<PhotoId> for Waiting {
+    /// One that nobody has worked on.
+    fn from(photo: PhotoId) -> Self {
+        Self { photo, suspect: false }
+    }
+}
+
 /// The right to finish a photo.
 #[derive(Debug, Clone)]
 pub(crate) struct Claim {
     pub photo: PhotoId,
     version: i64,
+    /// Since when its lease runs: since before the photo was waited for.
+    pub since: Instant,
+}
+
+/// What came of a wish to work on a photo that waits.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    Begun(Begun),
+    /// Nobody works on it any more: it has failed.
+    GivenUp(Stepped),
 }
 
 /// Work on a photo has begun.
@@ -80,19 +115,22 @@ struct Standing {
     status: String,
     version: i64,
     leased_until: i64,
+    losses: i64,
     traceparent: Option<String>,
 }
 
 impl Db {
     /// The photos that wait for someone, or whose worker is gone, oldest first.
-    pub(crate) async fn claimable(&self, limit: u32, now: i64) -> Result<Vec<PhotoId>, DbError> {
+    pub(crate) async fn claimable(&self, limit: u32, now: i64) -> Result<Vec<Waiting>, DbError> {
         let query = sqlx::query_as(CLAIMABLE).bind(now).bind(i64::from(limit));
-        let ids: Vec<(String,)> = query.fetch_all(&self.reads).await?;
-        ids.iter().map(|(id,)| PhotoId::new(id).map_err(DbError::from)).collect()
+        let rows: Vec<(String, i64)> = query.fetch_all(&self.reads).await?;
+        rows.iter().map(|(id, losses)| Ok(Waiting { photo: PhotoId::new(id)?, suspect: *losses > 0 })).collect()
     }
 
-    /// Work on the photo begins; `None`: there is nothing to do (done already, another's, or its batch was cancelled).
-    pub(crate) async fn begin(&self, photo: &PhotoId, worker: &Worker, now: i64) -> Result<Option<Begun>, DbError> {
+    /// Work on the photo begins, or is given up; `None`: there is nothing to do (done already, another's, or its batch
+    /// was cancelled).
+    pub(crate) async fn begin(&self, photo: &PhotoId, worker: &Worker, now: i64) -> Result<Option<Taken>, DbError> {
+        let since = Instant::now();
         let mut tx = self.write().await?;
         let is_free = |photo: &Standing, status| match status {
             PhotoStatus::Queued => true,
@@ -100,15 +138,26 @@ impl Db {
             PhotoStatus::Completed | PhotoStatus::Failed => false,
         };
         let Some((standing, from, head)) = standing(&mut tx, photo, is_free).await? else { return Ok(None) };
+        // What was given back has no lease.
+        let lost = from == PhotoStatus::Processing && standing.leased_until > 0;
+        let losses = standing.losses + i64::from(lost);
+        if losses >= MOST_LOSSES {
+            let given_up = Move { photo, from, to: PhotoStatus::Failed, result: None, error: Some(GIVEN_UP) };
+            let stepped = step(&mut tx, head, &[given_up], now).await?;
+            tx.commit().await?;
+            return Ok(Some(Taken::GivenUp(stepped)));
+        }
         let moves = [Move { photo, from, to: PhotoStatus::Processing, result: None, error: None }];
         let stepped = step(&mut tx, head, &moves, now).await?;
-        let lease =
-            sqlx::query_scalar("UPDATE photos SET leased_by = $1, leased_until = $2 WHERE id = $3 RETURNING version");
-        let lease = lease.bind(&worker.id).bind(now.saturating_add(worker.lease_ms)).bind(photo.as_str());
+        let lease = sqlx::query_scalar(
+            "UPDATE photos SET leased_by = $1, leased_until = $2, losses = $3 WHERE id = $4 RETURNING version",
+        );
+        let lease = lease.bind(&worker.id).bind(now.saturating_add(worker.lease_ms)).bind(losses).bind(photo.as_str());
         let version: i64 = lease.fetch_one(&mut *tx).await?;
         tx.commit().await?;
         let trace = standing.traceparent.and_then(|text| text.parse().ok());
-        Ok(Some(Begun { stepped, claim: Claim { photo: photo.clone(), version }, name: standing.name, trace }))
+        let claim = Claim { photo: photo.clone(), version, since };
+        Ok(Some(Taken::Begun(Begun { stepped, claim, name: standing.name, trace })))
     }
 
     /// Keeps the photo for another lease. False: it is not the claim's any more.
@@ -155,6 +204,9 @@ impl Db {
     pub(crate) async fn recover(&self, now: i64) -> Result<(), DbError> {
         if self.kind == Kind::Sqlite {
             let mut tx = self.write().await?;
+            sqlx::query("UPDATE photos SET losses = losses + 1 WHERE status = 'PROCESSING' AND leased_until > 0")
+                .execute(&mut *tx)
+                .await?;
             let all = Which { condition: "$2 >= 0", now };
             move_all(&mut tx, &all, PhotoStatus::Processing, PhotoStatus::Queued, None).await?;
             tx.commit().await?;
@@ -183,8 +235,9 @@ async fn read(
     photo: &PhotoId,
     fits: impl Fn(&Standing, PhotoStatus) -> bool,
 ) -> Result<Option<(Standing, PhotoStatus)>, DbError> {
-    let query =
-        sqlx::query_as("SELECT batch_id, name, status, version, leased_until, traceparent FROM photos WHERE id = $1");
+    let query = sqlx::query_as(
+        "SELECT batch_id, name, status, version, leased_until, losses, traceparent FROM photos WHERE id = $1",
+    );
     let Some(standing): Option<Standing> = query.bind(photo.as_str()).fetch_optional(&mut **tx).await? else {
         return Ok(None);
     };

@@ -14,4 +14,5 @@ mod process;
 mod restart;
 mod sinks;
 mod tokens;
+mod trouble;
 mod world;

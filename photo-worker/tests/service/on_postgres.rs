@@ -13,4 +13,5 @@ mod process;
 mod restart;
 mod several;
 mod tokens;
+mod trouble;
 mod world;

@@ -2,13 +2,16 @@
 
 use std::time::{Duration, SystemTime};
 
+use anyhow::{Context as _, ensure};
 use image::ImageFormat;
-use stack::RedisServer;
+use serde_json::Value;
+use sqlx::{AnyConnection, Connection as _};
+use stack::{GUARD, RedisServer, eventually};
 use wire::BatchStatus;
 
 use crate::{
     process::Program,
-    world::{Place, picture, watched},
+    world::{Place, picture, picture_of, watched},
 };
 
 #[tokio::test]
@@ -47,4 +50,33 @@ async fn a_batch_that_redis_has_forgotten_meanwhile_is_published_again_at_start(
     let _program = Program::start(&redis, &dir);
     let end = watched(&redis, &batch).await.pop().unwrap();
     assert_eq!(end.head().status, BatchStatus::Completed);
+}
+
+#[tokio::test]
+async fn a_photo_that_ends_whoever_analyses_it_is_given_up_and_the_batch_ends() {
+    let (redis, dir) = (RedisServer::start().await.unwrap(), Place::new().await);
+    sqlx::any::install_default_drivers();
+    let mut program = Program::start(&redis, &dir);
+    let mut rows = AnyConnection::connect(&dir.database_url).await.unwrap();
+    let (batch, photos) = program.api().declare(&["deadly.jpg", "good.png"]).await;
+    // So large that it is seen in work.
+    program.api().upload(&batch, &photos[0], picture_of(ImageFormat::Jpeg, 6_000, 4_000)).await;
+    let mut before = String::new();
+    for _ in 0..3 {
+        let begun = eventually(GUARD, async || {
+            let by = sqlx::query_scalar("SELECT leased_by FROM photos WHERE id = $1 AND status = 'PROCESSING'");
+            let by: Option<String> = by.bind(&photos[0]).fetch_optional(&mut rows).await?;
+            let by = by.context("it is not in work")?;
+            ensure!(by != before, "it is in work at one that is gone");
+            Ok(by)
+        });
+        before = begun.await.unwrap();
+        program.process.kill().unwrap();
+        program = Program::start(&redis, &dir);
+    }
+    program.api().upload(&batch, &photos[1], picture(ImageFormat::Png)).await;
+    let end = watched(&redis, &batch).await.pop().unwrap();
+    assert_eq!((end.head().status, end.head().counts.failed), (BatchStatus::Partial, 1));
+    let (_, state) = program.api().get(&format!("/api/batches/{batch}")).await;
+    assert_eq!(state["photos"][0]["error"], Value::from("given up after 3 interrupted attempts"), "{state}");
 }

@@ -12,7 +12,7 @@ use wire::BatchStatus;
 
 use crate::{
     process::Program,
-    world::{Place, picture_of, watched},
+    world::{Place, picture, picture_of, watched},
 };
 
 const PHOTOS: usize = 24;
@@ -135,4 +135,35 @@ async fn a_process_that_stood_still_for_longer_than_its_lease_changes_nothing_wh
     two.ends_whole().await;
     assert_eq!(workers(&mut two.rows).await[&two.held], two.worker);
     assert_eq!(analysed(&two.first).await + analysed(&two.second).await, PHOTOS);
+}
+
+#[tokio::test]
+async fn an_end_that_a_killed_process_had_not_told_is_told_by_the_other() {
+    let (redis, dir) = (RedisServer::start().await.unwrap(), Place::new().await);
+    sqlx::any::install_default_drivers();
+    let mut rows = AnyConnection::connect(&dir.database_url).await.unwrap();
+    let first = Program::start(&redis, &dir);
+    first.signal(Signal::SIGSTOP);
+    // It can tell nobody: that port is nobody's, as a Redis that is away.
+    let second = Program::start_with(&redis, &dir, &[("REDIS_URL", "redis://127.0.0.1:1")]);
+    let (batch, photos) = second.api().declare(&["a.jpg"]).await;
+    second.api().upload(&batch, &photos[0], picture(ImageFormat::Jpeg)).await;
+    let ended = eventually(GUARD, async || {
+        let status = sqlx::query_scalar("SELECT status FROM batches WHERE id = $1").bind(&batch);
+        let status: String = status.fetch_one(&mut rows).await?;
+        ensure!(status == "COMPLETED", "{status}");
+        Ok(())
+    });
+    ended.await.unwrap();
+    drop(second);
+
+    first.signal(Signal::SIGCONT);
+    let end = watched(&redis, &batch).await.pop().unwrap();
+    assert_eq!((end.head().status, end.head().counts.completed), (BatchStatus::Completed, 1));
+    let forgotten = eventually(GUARD, async || {
+        let workers: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM workers").fetch_one(&mut rows).await?;
+        ensure!(workers == 1, "{workers} are known");
+        Ok(())
+    });
+    forgotten.await.unwrap();
 }
