@@ -49,6 +49,8 @@ pub(super) struct Job {
     pub batch: BatchId,
     /// What this process knows to have been told.
     pub told: Option<Position>,
+    /// What may be to be told.
+    pub mark: Mark,
 }
 
 /// How a job ended.
@@ -72,23 +74,27 @@ pub(super) enum Outcome {
 
 #[derive(Debug, Default)]
 struct Entry {
-    /// Something may be to be told.
-    dirty: bool,
-    running: bool,
+    /// What may be to be told.
+    dirty: Option<Mark>,
+    running: Option<Running>,
     /// Its place in `Plan::due`.
     due: Option<Duration>,
     /// No earlier than this, whatever is marked.
     held_back: Duration,
-    /// No earlier than this, unless it ends: the end of the pause between two deliveries.
+    /// No earlier than this, unless it has ended: the end of the pause between two deliveries.
     rested: Duration,
-    /// It is to be told without that pause.
-    urgent: bool,
     /// Failures of the sink in a row.
     failures: u32,
     /// When the first of them was.
     failing_since: Option<Duration>,
     /// Failures of Redis or the source in a row.
     unready: u32,
+}
+
+/// A job that has begun.
+#[derive(Debug, Clone, Copy)]
+struct Running {
+    mark: Mark,
 }
 
 pub(super) struct Plan {
@@ -134,9 +140,7 @@ impl Plan {
         if !self.entries.contains_key(batch) && self.entries.len() >= MAX_WAITING {
             return false;
         }
-        let entry = self.entries.entry(batch.clone()).or_default();
-        entry.dirty = true;
-        entry.urgent |= mark.ended;
+        self.entries.entry(batch.clone()).or_default().add(mark);
         self.plan(batch, now);
         true
     }
@@ -154,19 +158,19 @@ impl Plan {
 
     fn start(&mut self, batch: BatchId, now: Duration) -> Option<Job> {
         let entry = self.entries.get_mut(&batch)?;
-        (entry.due, entry.running) = (None, true);
-        if !std::mem::take(&mut entry.dirty) {
+        entry.due = None;
+        let Some(mark) = entry.dirty.take() else {
             // Only the pause after the last delivery was waited for.
             self.entries.remove(&batch);
             return None;
-        }
-        entry.urgent = false;
+        };
+        entry.running = Some(Running { mark });
         if let Interest::Changes { every } = self.interest {
             entry.rested = now + every;
         }
         self.in_flight += 1;
         self.gate = self.gate.max(now + self.pace.rest);
-        Some(Job { told: self.told.get(&batch).copied(), batch })
+        Some(Job { told: self.told.get(&batch).copied(), batch, mark })
     }
 
     /// When to look again; `None`: not before something happens.
@@ -176,15 +180,15 @@ impl Plan {
 
     /// A job ended. `true`: after all this time it is given up.
     pub(super) fn finish(&mut self, batch: &BatchId, outcome: Outcome, now: Duration) -> bool {
-        let Some(entry) = self.entries.get_mut(batch).filter(|entry| entry.running) else { return false };
-        entry.running = false;
+        let Some(entry) = self.entries.get_mut(batch) else { return false };
+        let Some(running) = entry.running.take() else { return false };
         self.in_flight -= 1;
         let mut gave_up = false;
         match outcome {
             Outcome::Delivered { position, remembered } => {
                 entry.settle();
-                entry.dirty |= !remembered;
                 if !remembered {
+                    entry.add(running.mark);
                     entry.hold_back_unready(now, (self.share)());
                 }
                 self.is_failing = false;
@@ -200,16 +204,16 @@ impl Plan {
                 self.is_failing = false;
             }
             Outcome::Held => {
-                entry.dirty = true;
+                entry.add(running.mark);
                 let pause = LOOK_AGAIN.min(self.pace.within);
                 entry.held_back = now + pause.mul_f64(0.5 + (self.share)() / 2.0);
             }
             Outcome::Unready => {
-                entry.dirty = true;
+                entry.add(running.mark);
                 entry.hold_back_unready(now, (self.share)());
             }
             Outcome::Failed { after } => {
-                gave_up = self.failed(batch, after, now);
+                gave_up = self.failed(batch, running, after, now);
             }
         }
         self.plan(batch, now);
@@ -217,7 +221,7 @@ impl Plan {
         gave_up
     }
 
-    fn failed(&mut self, batch: &BatchId, after: Option<Duration>, now: Duration) -> bool {
+    fn failed(&mut self, batch: &BatchId, running: Running, after: Option<Duration>, now: Duration) -> bool {
         self.is_failing = true;
         if let Some(after) = after {
             self.gate = self.gate.max(now + after.min(LONGEST_ASKED));
@@ -230,7 +234,7 @@ impl Plan {
             return true;
         }
         entry.failures = entry.failures.saturating_add(1);
-        entry.dirty = true;
+        entry.add(running.mark);
         entry.held_back = now + pause(&self.pace, entry.failures, (self.share)());
         false
     }
@@ -248,7 +252,7 @@ impl Plan {
 
     /// Whether nothing is under way or due before `now`: what is left waits for somebody else to be well again.
     pub(super) fn is_at_rest(&self, now: Duration) -> bool {
-        let waits = |batch: &BatchId| self.entries.get(batch).is_some_and(|e| e.dirty && e.held_back <= now);
+        let waits = |batch: &BatchId| self.entries.get(batch).is_some_and(|e| e.dirty.is_some() && e.held_back <= now);
         let asked_to_wait = self.gate > now + self.pace.rest;
         self.in_flight == 0 && (asked_to_wait || !self.due.iter().any(|(_, batch)| waits(batch)))
     }
@@ -256,14 +260,14 @@ impl Plan {
     /// Batches with something that was not told, in the order of their ids.
     pub(super) fn undelivered(&self) -> Vec<BatchId> {
         let mut batches: Vec<BatchId> =
-            self.entries.iter().filter(|(_, e)| e.dirty || e.running).map(|(id, _)| id.clone()).collect();
+            self.entries.iter().filter(|(_, e)| e.is_open()).map(|(id, _)| id.clone()).collect();
         batches.sort_unstable();
         batches
     }
 
     /// How many batches wait to be told, or are being told.
     pub(super) fn backlog(&self) -> usize {
-        self.entries.values().filter(|e| e.dirty || e.running).count()
+        self.entries.values().filter(|e| e.is_open()).count()
     }
 
     fn has_room(&self) -> bool {
@@ -272,9 +276,10 @@ impl Plan {
 
     /// Gives a batch its place in the queue.
     fn plan(&mut self, batch: &BatchId, now: Duration) {
-        let Some(entry) = self.entries.get_mut(batch).filter(|entry| !entry.running) else { return };
-        let at = if entry.urgent { entry.held_back } else { entry.held_back.max(entry.rested) }.max(now);
-        if !entry.dirty && at <= now {
+        let Some(entry) = self.entries.get_mut(batch).filter(|entry| entry.running.is_none()) else { return };
+        let has_ended = entry.dirty.is_some_and(|mark| mark.ended);
+        let at = if has_ended { entry.held_back } else { entry.held_back.max(entry.rested) }.max(now);
+        if entry.dirty.is_none() && at <= now {
             return;
         }
         if let Some(planned) = entry.due.replace(at) {
@@ -284,7 +289,7 @@ impl Plan {
     }
 
     fn drop_if_idle(&mut self, batch: &BatchId, now: Duration) {
-        let idle = |e: &Entry| !e.dirty && !e.running && e.rested <= now;
+        let idle = |e: &Entry| !e.is_open() && e.rested <= now;
         if self.entries.get(batch).is_some_and(idle)
             && let Some(at) = self.entries.remove(batch).and_then(|entry| entry.due)
         {
@@ -307,6 +312,15 @@ impl Plan {
 }
 
 impl Entry {
+    fn add(&mut self, mark: Mark) {
+        self.dirty = Some(self.dirty.map_or(mark, |earlier| earlier.merge(mark)));
+    }
+
+    /// Whether there is something that was not told yet.
+    fn is_open(&self) -> bool {
+        self.dirty.is_some() || self.running.is_some()
+    }
+
     /// The sink and Redis are well, as far as this batch goes.
     fn settle(&mut self) {
         (self.failures, self.failing_since, self.unready) = (0, None, 0);

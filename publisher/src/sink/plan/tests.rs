@@ -32,6 +32,10 @@ fn begun(plan: &mut Plan, version: u64, now: Duration) {
     assert_eq!(plan.start_due(now).len(), 1);
 }
 
+fn job(told: Option<u64>, mark: Mark) -> Job {
+    Job { batch: batch("a"), told: told.map(position), mark }
+}
+
 fn delivered(version: u64) -> Outcome {
     Outcome::Delivered { position: position(version), remembered: true }
 }
@@ -55,7 +59,7 @@ fn what_is_known_to_be_told_is_not_looked_at_again_and_what_is_newer_is() {
     assert!(plan.mark(&batch("a"), mark(2, true), secs(1)));
     assert_eq!(plan.start_due(secs(1)), []);
     assert!(plan.mark(&batch("a"), mark(3, true), secs(1)));
-    assert_eq!(plan.start_due(secs(1)), [Job { batch: batch("a"), told: Some(position(2)) }]);
+    assert_eq!(plan.start_due(secs(1)), [job(Some(2), mark(3, true))]);
 }
 
 #[test]
@@ -81,6 +85,24 @@ fn changes_are_merged_for_a_while_and_an_end_is_not_held_back() {
     plan.finish(&batch("a"), delivered(3), secs(9));
     assert_eq!((plan.start_due(secs(19)), plan.backlog()), (vec![], 0));
     assert!(plan.entries.is_empty() && plan.due.is_empty());
+}
+
+#[test]
+fn an_end_that_has_to_be_repeated_waits_for_the_pause_after_failures_alone() {
+    let repeated = [
+        (Outcome::Failed { after: None }, pace().first_pause),
+        (Outcome::Held, LOOK_AGAIN),
+        (Outcome::Unready, backoff::pause(1, 1.0)),
+        (Outcome::Delivered { position: position(2), remembered: false }, backoff::pause(1, 1.0)),
+    ];
+    for (outcome, pause) in repeated {
+        let mut plan = Plan::new(Interest::Changes { every: secs(3_600) }, pace(), || 1.0);
+        begun(&mut plan, 2, secs(0));
+        plan.finish(&batch("a"), outcome, secs(0));
+        assert_eq!(plan.next_wake(), Some(pause), "{outcome:?}");
+        let told = matches!(outcome, Outcome::Delivered { .. }).then_some(2);
+        assert_eq!(plan.start_due(pause), [job(told, mark(2, true))], "{outcome:?}");
+    }
 }
 
 #[test]
@@ -129,7 +151,7 @@ fn what_redis_did_not_take_in_is_brought_there_and_trouble_of_ours_gives_nothing
     let mut plan = ends();
     begun(&mut plan, 2, secs(0));
     plan.finish(&batch("a"), Outcome::Delivered { position: position(2), remembered: false }, secs(0));
-    assert_eq!(plan.start_due(secs(9)), [Job { batch: batch("a"), told: Some(position(2)) }]);
+    assert_eq!(plan.start_due(secs(9)), [job(Some(2), mark(2, true))]);
     let later = pace().give_up_after * 2;
     assert!(!plan.finish(&batch("a"), Outcome::Unready, later));
     assert_eq!(plan.start_due(later + secs(9)).len(), 1);
@@ -170,7 +192,7 @@ fn closing_waits_for_what_rests_and_not_for_a_sink_in_trouble() {
     assert!(plan.mark(&batch("a"), mark(2, false), secs(1)));
     plan.hurry(secs(1));
     assert!(!plan.is_at_rest(secs(1)));
-    assert_eq!(plan.start_due(secs(1)), [Job { batch: batch("a"), told: Some(position(1)) }]);
+    assert_eq!(plan.start_due(secs(1)), [job(Some(1), mark(2, false))]);
     assert!(!plan.is_at_rest(secs(1)));
     plan.finish(&batch("a"), delivered(2), secs(1));
     assert!(plan.is_at_rest(secs(1)));
