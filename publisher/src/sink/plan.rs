@@ -95,6 +95,7 @@ struct Entry {
 #[derive(Debug, Clone, Copy)]
 struct Running {
     mark: Mark,
+    begun: Duration,
 }
 
 pub(super) struct Plan {
@@ -105,8 +106,10 @@ pub(super) struct Plan {
     entries: HashMap<BatchId, Entry>,
     due: BTreeSet<(Duration, BatchId)>,
     in_flight: usize,
-    /// Nothing is sent before this: the sink asked for it, or `Pace::rest`.
-    gate: Duration,
+    /// Nothing is sent before this: the sink asked for it.
+    asked: Duration,
+    /// Nor before this: `Pace::rest` after the last delivery, or after the last look, which may become one.
+    rested: Duration,
     /// The last delivery failed: one at a time finds out whether the sink is back.
     is_failing: bool,
     told: HashMap<BatchId, Position>,
@@ -123,7 +126,8 @@ impl Plan {
             entries: HashMap::new(),
             due: BTreeSet::new(),
             in_flight: 0,
-            gate: Duration::ZERO,
+            asked: Duration::ZERO,
+            rested: Duration::ZERO,
             is_failing: false,
             told: HashMap::new(),
             told_order: VecDeque::new(),
@@ -148,7 +152,7 @@ impl Plan {
     /// The jobs that begin now.
     pub(super) fn start_due(&mut self, now: Duration) -> Vec<Job> {
         let mut jobs = Vec::new();
-        while self.has_room() && self.gate <= now {
+        while self.has_room() && self.gate() <= now {
             let Some((at, batch)) = self.due.first().cloned().filter(|(at, _)| *at <= now) else { break };
             self.due.remove(&(at, batch.clone()));
             jobs.extend(self.start(batch, now));
@@ -164,18 +168,18 @@ impl Plan {
             self.entries.remove(&batch);
             return None;
         };
-        entry.running = Some(Running { mark });
+        entry.running = Some(Running { mark, begun: now });
         if let Interest::Changes { every } = self.interest {
             entry.rested = now + every;
         }
         self.in_flight += 1;
-        self.gate = self.gate.max(now + self.pace.rest);
+        self.rested = now + self.pace.rest;
         Some(Job { told: self.told.get(&batch).copied(), batch, mark })
     }
 
     /// When to look again; `None`: not before something happens.
     pub(super) fn next_wake(&self) -> Option<Duration> {
-        self.due.first().filter(|_| self.has_room()).map(|(at, _)| (*at).max(self.gate))
+        self.due.first().filter(|_| self.has_room()).map(|(at, _)| (*at).max(self.gate()))
     }
 
     /// A job ended. `true`: after all this time it is given up.
@@ -183,6 +187,11 @@ impl Plan {
         let Some(entry) = self.entries.get_mut(batch) else { return false };
         let Some(running) = entry.running.take() else { return false };
         self.in_flight -= 1;
+        // A sink rests from what it was sent. Where another job has begun since, that one's rest stands.
+        let sent = matches!(outcome, Outcome::Delivered { .. } | Outcome::Failed { .. } | Outcome::GaveUp);
+        if !sent && self.rested == running.begun + self.pace.rest {
+            self.rested = running.begun;
+        }
         let mut gave_up = false;
         match outcome {
             Outcome::Delivered { position, remembered } => {
@@ -224,7 +233,7 @@ impl Plan {
     fn failed(&mut self, batch: &BatchId, running: Running, after: Option<Duration>, now: Duration) -> bool {
         self.is_failing = true;
         if let Some(after) = after {
-            self.gate = self.gate.max(now + after.min(LONGEST_ASKED));
+            self.asked = self.asked.max(now + after.min(LONGEST_ASKED));
         }
         let Some(entry) = self.entries.get_mut(batch) else { return false };
         let since = *entry.failing_since.get_or_insert(now);
@@ -253,8 +262,7 @@ impl Plan {
     /// Whether nothing is under way or due before `now`: what is left waits for somebody else to be well again.
     pub(super) fn is_at_rest(&self, now: Duration) -> bool {
         let waits = |batch: &BatchId| self.entries.get(batch).is_some_and(|e| e.dirty.is_some() && e.held_back <= now);
-        let asked_to_wait = self.gate > now + self.pace.rest;
-        self.in_flight == 0 && (asked_to_wait || !self.due.iter().any(|(_, batch)| waits(batch)))
+        self.in_flight == 0 && (self.asked > now || !self.due.iter().any(|(_, batch)| waits(batch)))
     }
 
     /// Batches with something that was not told, in the order of their ids.
@@ -268,6 +276,11 @@ impl Plan {
     /// How many batches wait to be told, or are being told.
     pub(super) fn backlog(&self) -> usize {
         self.entries.values().filter(|e| e.is_open()).count()
+    }
+
+    /// Nothing begins before this.
+    fn gate(&self) -> Duration {
+        self.asked.max(self.rested)
     }
 
     fn has_room(&self) -> bool {

@@ -147,6 +147,24 @@ fn a_sink_that_rests_is_told_one_batch_after_the_other() {
 }
 
 #[test]
+fn a_sink_rests_from_what_it_was_sent_and_not_from_looks_that_found_nothing_to_tell() {
+    let mut plan = Plan::new(Interest::Ends, Pace { rest: secs(1), ..pace() }, || 1.0);
+    for name in ["a", "b", "c", "d", "e"] {
+        assert!(plan.mark(&batch(name), mark(1, true), secs(0)));
+    }
+    for outcome in [Outcome::Known(position(1)), Outcome::Nothing, Outcome::Held, Outcome::Unready] {
+        let jobs = plan.start_due(secs(0));
+        assert_eq!((jobs.len(), plan.start_due(secs(0))), (1, vec![]), "a look may become a delivery");
+        plan.finish(&jobs[0].batch, outcome, secs(0));
+    }
+    assert_eq!(plan.start_due(secs(0)).len(), 1, "5,000 old ends hold nothing back");
+    let later = plan.start_due(secs(1));
+    assert_eq!(later.len(), 1);
+    plan.finish(&batch("e"), Outcome::Nothing, secs(1));
+    assert_eq!(plan.start_due(secs(1)), [], "the rest of a delivery that has begun since stands");
+}
+
+#[test]
 fn what_redis_did_not_take_in_is_brought_there_and_trouble_of_ours_gives_nothing_up() {
     let mut plan = ends();
     begun(&mut plan, 2, secs(0));
