@@ -45,6 +45,11 @@ pub(super) async fn run(parts: &Parts, job: &Job) -> (Outcome, Option<SinkEnded>
             };
             (outcome, counted)
         }
+        // Only the application can mend it, and marks it anew when it does: the publisher sends it no more, either.
+        Err(Trouble::Ours(error @ (PublishError::Invalid(_) | PublishError::Unreadable(_)))) => {
+            tracing::error!(sink, %batch, %error, "no sink can be told this state: given up");
+            (Outcome::Nothing, Some(SinkEnded::GaveUp))
+        }
         Err(Trouble::Ours(error)) => {
             tracing::warn!(sink, %batch, %error, "a sink can't be told just now; it is tried again");
             (Outcome::Unready, None)

@@ -60,7 +60,7 @@ pub(super) enum Outcome {
     Delivered { position: Position, remembered: bool },
     /// This position was told before.
     Known(Position),
-    /// There is nothing to tell: the batch is open again, or gone.
+    /// There is nothing to tell: the batch is open again, gone, or in a state that nobody can be told.
     Nothing,
     /// Another worker is telling it.
     Held,

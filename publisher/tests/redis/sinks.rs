@@ -16,6 +16,7 @@ use crate::{
     states::{EPOCH, batch, changes, position, state},
 };
 
+mod given_up;
 #[cfg(all(feature = "webhook", feature = "slack"))]
 mod http;
 
