@@ -54,6 +54,10 @@ pub(super) async fn run(parts: &Parts, job: &Job) -> (Outcome, Option<SinkEnded>
             tracing::warn!(sink, %batch, %error, "a sink can't be told just now; it is tried again");
             (Outcome::Unready, None)
         }
+        Err(Trouble::Gone) => {
+            tracing::error!(sink, %batch, "redis holds the batch no more, and a sink was not told its end: given up");
+            (Outcome::Nothing, Some(SinkEnded::GaveUp))
+        }
         Err(Trouble::Sink(error)) if error.is_retried() => {
             tracing::warn!(sink, %batch, %error, "a sink was not told; it is tried again");
             (Outcome::Failed { after: error.retry_after() }, Some(SinkEnded::Failed))
@@ -70,6 +74,8 @@ enum Trouble {
     /// Redis', the source's, or time ran out before the sink was asked.
     Ours(PublishError),
     Sink(Undelivered),
+    /// Nobody's: its end was deleted, or has expired, before the sink was told it.
+    Gone,
 }
 
 impl From<PublishError> for Trouble {
@@ -92,10 +98,17 @@ async fn attempt(parts: &Parts, job: &Job) -> Result<Outcome, Trouble> {
 async fn tell(parts: &Parts, job: &Job, until: Instant) -> Result<Outcome, Trouble> {
     let link = parts.store.link();
     let remembered = parts.ledger.told(link, &job.batch).await?;
-    let Some(state) = latest(parts, &job.batch).await? else { return Ok(Outcome::Nothing) };
+    let told = remembered.max(job.told);
+    let Some(state) = latest(parts, &job.batch).await? else {
+        return match told.filter(|told| *told >= job.mark.position) {
+            Some(told) => Ok(Outcome::Known(told)),
+            // What an application has deleted from its database is nobody's concern any more.
+            None if parts.source.is_some() || !job.mark.ended => Ok(Outcome::Nothing),
+            None => Err(Trouble::Gone),
+        };
+    };
     let (position, ended) = (state.position(), state.is_terminal());
     let ttl_secs = parts.store.policy().longest_ttl_secs(state.head()).saturating_add(REMEMBERED_LONGER);
-    let told = remembered.max(job.told);
     if told >= Some(position) {
         if remembered < told {
             // It was told, and Redis did not take that in.

@@ -65,3 +65,25 @@ async fn without_a_source_a_state_that_can_not_be_read_is_given_up() {
     is_given_up(&publisher).await;
     assert_eq!((publisher.close(GUARD).await, sink.told()), (vec![], vec![]));
 }
+
+#[tokio::test]
+async fn without_a_source_an_end_that_vanishes_is_given_up_where_it_was_not_told() {
+    let server = RedisServer::start().await.unwrap();
+    let sink = Recorder::default();
+    let publisher = Publisher::builder(server.url()).sink(sink.clone()).connect().await.unwrap();
+    let told = format!("{EPOCH}-2");
+    for name in ["told", "untold"] {
+        let lease = format!("batch:lease:recorder:{name}");
+        server.run::<()>(&["SET", &lease, "somebody"]).await.unwrap();
+        publisher.publish(changes(&state(&batch(name), EPOCH, 2, 2), None)).await.unwrap();
+        publisher.invalidate(&batch(name)).await.unwrap();
+        if name == "told" {
+            server.run::<()>(&["SET", "batch:sink:recorder:told", &told]).await.unwrap();
+        }
+        server.run::<()>(&["DEL", &lease]).await.unwrap();
+    }
+    is_given_up(&publisher).await;
+    eventually("the other was told", async || (publisher.sink_metrics()[0].known == 1).then_some(())).await;
+    assert_eq!((publisher.close(GUARD).await, sink.told()), (vec![], vec![]));
+    assert_eq!(publisher.sink_metrics()[0].gave_up, 1);
+}
