@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use redis::Script;
-use wire::{BatchId, Position, keys, script::Call};
+use wire::{BatchId, Position, keys, limits::MAX_TTL_SECS, script::Call};
 
 use crate::{PublishError, link::Link};
 
@@ -81,7 +81,7 @@ impl Ledger {
         Ok(position.and_then(|text| text.parse().ok()))
     }
 
-    /// Remembers that this position was told.
+    /// Remembers that this position was told; as with a batch, what is longer than Redis can keep it is as long as that.
     pub(super) async fn remember(
         &self,
         link: &Link,
@@ -89,7 +89,7 @@ impl Ledger {
         position: Position,
         ttl_secs: u64,
     ) -> Result<(), PublishError> {
-        let numbers = [position.epoch(), position.version(), ttl_secs];
+        let numbers = [position.epoch(), position.version(), ttl_secs.min(MAX_TTL_SECS)];
         let args = numbers.iter().map(ToString::to_string).collect();
         let call = Call { key: keys::told(&self.prefix, &self.sink, batch), args };
         link.script::<i64>(&self.told, &call).await.map(drop)

@@ -19,6 +19,7 @@ use crate::{
 mod given_up;
 #[cfg(all(feature = "webhook", feature = "slack"))]
 mod http;
+mod remembered;
 
 #[tokio::test]
 async fn the_end_of_a_tracked_batch_is_told_once() {
