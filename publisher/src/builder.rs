@@ -106,7 +106,7 @@ impl PublisherBuilder {
 
     /// How long Redis remembers this batch after this update, where it is not [`PublisherBuilder::state_ttl`]: asked at
     /// each write, answered in whole seconds of at least 1; `None` is the time of all others. After a loss of Redis, and
-    /// by [`Publisher::resync`], ended batches are looked for as far back as `state_ttl`.
+    /// by [`Publisher::resync`], ended batches are looked for as far back as `state_ttl`, or as sinks are tried.
     ///
     /// ```
     /// use std::time::Duration;

@@ -26,11 +26,6 @@ impl Policy {
         ttl.unwrap_or(self.ttl).as_secs().max(1)
     }
 
-    /// The longer of that and the time of all others, which is how far back ended batches are looked for.
-    pub(crate) fn longest_ttl_secs(&self, head: &Head) -> u64 {
-        self.ttl_secs(head).max(self.ttl.as_secs())
-    }
-
     pub(crate) fn redacted<'a>(&self, changes: &'a Changes) -> Cow<'a, Changes> {
         if self.redact.is_none() {
             return Cow::Borrowed(changes);

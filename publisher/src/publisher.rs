@@ -43,7 +43,7 @@ struct Inner {
     counters: Arc<Counters>,
     inbox: Arc<Inbox>,
     sinks: Arc<Sinks>,
-    state_ttl: Duration,
+    look_back: Duration,
     task: Mutex<Option<JoinHandle<Vec<BatchId>>>>,
 }
 
@@ -120,7 +120,9 @@ impl Publisher {
     ) -> Self {
         metrics::describe();
         let (store, counters, inbox) = (Arc::new(store), Arc::default(), Arc::default());
-        let sinks = Arc::new(Sinks::start(sinks, &store, source.as_ref(), runtime));
+        // What has ended since then Redis would still hold, or a sink would still be tried with.
+        let look_back = sinks.iter().map(|sink| sink.pace().give_up_after).fold(settings.state_ttl, Duration::max);
+        let sinks = Arc::new(Sinks::start(sinks, &store, source.as_ref(), look_back, runtime));
         let task = source.as_ref().map(|source| {
             let parts = task::Parts {
                 source: Arc::clone(source),
@@ -128,12 +130,12 @@ impl Publisher {
                 counters: Arc::clone(&counters),
                 inbox: Arc::clone(&inbox),
                 sinks: Arc::clone(&sinks),
-                state_ttl: settings.state_ttl,
+                look_back,
             };
             runtime.spawn(task::run(parts, settings.coalesce))
         });
-        let (state_ttl, task) = (settings.state_ttl, Mutex::new(task));
-        Self { inner: Arc::new(Inner { store, source, counters, inbox, sinks, state_ttl, task }) }
+        let task = Mutex::new(task);
+        Self { inner: Arc::new(Inner { store, source, counters, inbox, sinks, look_back, task }) }
     }
 
     /// The batch changed: call it after each commit. It takes well below a microsecond, never blocks and never fails;
@@ -525,8 +527,9 @@ impl Publisher {
     }
 
     /// Marks all batches that the source calls unsettled as changed: the open ones, and those that ended within the
-    /// last `state_ttl`. Call it once at start: a crash between a commit and its publication leaves no other trace.
-    /// Returns how many there are.
+    /// last `state_ttl`, or, where that is longer, within the time for which a sink is tried
+    /// ([`Pace::give_up_after`](crate::Pace)). Call it once at start: a crash between a commit and its publication leaves
+    /// no other trace. Returns how many there are.
     ///
     /// ```no_run
     #[doc = include_str!("examples/publisher.txt")]
@@ -540,7 +543,7 @@ impl Publisher {
     /// [`PublishError::NoSource`], or the source's own.
     pub async fn resync(&self) -> Result<usize, PublishError> {
         let source = self.inner.source.as_ref().ok_or(PublishError::NoSource)?;
-        let batches = source.unsettled(task::since(self.inner.state_ttl)).await.map_err(PublishError::Source)?;
+        let batches = source.unsettled(task::since(self.inner.look_back)).await.map_err(PublishError::Source)?;
         batches.iter().for_each(|batch| self.notify(batch));
         Ok(batches.len())
     }

@@ -86,7 +86,7 @@ pub(crate) struct Parts {
     pub counters: Arc<Counters>,
     pub inbox: Arc<Inbox>,
     pub sinks: Arc<Sinks>,
-    pub state_ttl: Duration,
+    pub look_back: Duration,
 }
 
 /// Runs until it is told to close; returns the batches with something that was not delivered.
@@ -199,15 +199,15 @@ impl Task {
         }
     }
 
-    /// Asks for everything again that is open or has ended within the life of a state.
+    /// Asks for everything again that is open or has not ended too long ago.
     fn resync(&mut self) {
         tracing::warn!("redis has lost what it acknowledged: everything unsettled is verified");
-        let (source, inbox, state_ttl) =
-            (Arc::clone(&self.parts.source), Arc::clone(&self.parts.inbox), self.parts.state_ttl);
+        let (source, inbox, look_back) =
+            (Arc::clone(&self.parts.source), Arc::clone(&self.parts.inbox), self.parts.look_back);
         self.resync.abort_all();
         self.resync.spawn(async move {
             for failures in 1.. {
-                match tokio::time::timeout(SOURCE_TIMEOUT, source.unsettled(since(state_ttl))).await {
+                match tokio::time::timeout(SOURCE_TIMEOUT, source.unsettled(since(look_back))).await {
                     Ok(Ok(batches)) => {
                         let mark = Mark { cause: now_ms().into(), urgent: false, verify: true };
                         return batches.iter().for_each(|batch| inbox.mark(batch, mark));
@@ -221,7 +221,7 @@ impl Task {
     }
 }
 
-/// The moment before which what has ended is no longer in Redis.
-pub(crate) fn since(state_ttl: Duration) -> SystemTime {
-    SystemTime::now().checked_sub(state_ttl).unwrap_or(UNIX_EPOCH)
+/// The moment before which what has ended is no longer in Redis, and sinks are told nothing of it.
+pub(crate) fn since(look_back: Duration) -> SystemTime {
+    SystemTime::now().checked_sub(look_back).unwrap_or(UNIX_EPOCH)
 }

@@ -22,7 +22,7 @@ use crate::{
     store::Store,
 };
 
-/// How much longer what was told is remembered than `resync` looks back: clocks differ.
+/// How much longer what was told is remembered than the batch is kept and `resync` looks back: clocks differ.
 const REMEMBERED_LONGER: u64 = 60 * 60;
 
 /// What an attempt works with.
@@ -31,6 +31,8 @@ pub(super) struct Parts {
     pub ledger: Ledger,
     pub store: Arc<Store>,
     pub source: Option<Arc<dyn DynSource>>,
+    /// How far back `resync` looks for what has ended.
+    pub look_back: Duration,
 }
 
 /// Does the job, logs what people should hear of, and says as what it is counted.
@@ -108,7 +110,8 @@ async fn tell(parts: &Parts, job: &Job, until: Instant) -> Result<Outcome, Troub
         };
     };
     let (position, ended) = (state.position(), state.is_terminal());
-    let ttl_secs = parts.store.policy().longest_ttl_secs(state.head()).saturating_add(REMEMBERED_LONGER);
+    let kept_secs = parts.store.policy().ttl_secs(state.head());
+    let ttl_secs = kept_secs.max(parts.look_back.as_secs()).saturating_add(REMEMBERED_LONGER);
     if told >= Some(position) {
         if remembered < told {
             // It was told, and Redis did not take that in.

@@ -62,9 +62,17 @@ impl Sinks {
         sinks: Vec<Arc<dyn DynSink>>,
         store: &Arc<Store>,
         source: Option<&Arc<dyn DynSource>>,
+        look_back: Duration,
         runtime: &Handle,
     ) -> Self {
-        Self(sinks.into_iter().map(|sink| Running::start(sink, store, source, runtime)).collect())
+        let parts = |sink: Arc<dyn DynSink>| Parts {
+            ledger: Ledger::new(store.prefix(), sink.name()),
+            sink,
+            store: Arc::clone(store),
+            source: source.map(Arc::clone),
+            look_back,
+        };
+        Self(sinks.into_iter().map(|sink| Running::start(parts(sink), runtime)).collect())
     }
 
     /// Redis holds this head, or a newer one.
@@ -108,18 +116,12 @@ impl Sinks {
 }
 
 impl Running {
-    fn start(
-        sink: Arc<dyn DynSink>,
-        store: &Arc<Store>,
-        source: Option<&Arc<dyn DynSource>>,
-        runtime: &Handle,
-    ) -> Self {
-        let interest = sink.interest();
-        let (inbox, counters) = (Arc::<Inbox>::default(), Arc::new(SinkCounters::new(sink.name())));
-        let plan = Plan::new(interest, sink.pace(), rand::random);
-        let ledger = Ledger::new(store.prefix(), sink.name());
+    fn start(parts: Parts, runtime: &Handle) -> Self {
+        let (interest, pace) = (parts.sink.interest(), parts.sink.pace());
+        let (inbox, counters) = (Arc::<Inbox>::default(), Arc::new(SinkCounters::new(parts.sink.name())));
+        let plan = Plan::new(interest, pace, rand::random);
         let task = Task {
-            parts: Arc::new(Parts { sink, ledger, store: Arc::clone(store), source: source.map(Arc::clone) }),
+            parts: Arc::new(parts),
             inbox: Arc::clone(&inbox),
             counters: Arc::clone(&counters),
             plan,

@@ -16,6 +16,7 @@ pub(crate) struct Memory {
     batches: Arc<Mutex<HashMap<BatchId, BatchState>>>,
     reads: Arc<AtomicU64>,
     failures: Arc<AtomicU64>,
+    asked_since: Arc<Mutex<Option<SystemTime>>>,
 }
 
 impl Memory {
@@ -25,6 +26,11 @@ impl Memory {
 
     pub(crate) fn reads(&self) -> u64 {
         self.reads.load(Ordering::Relaxed)
+    }
+
+    /// Since when it was asked last for what is unsettled.
+    pub(crate) fn asked_since(&self) -> Option<SystemTime> {
+        *self.asked_since.lock().unwrap()
     }
 
     /// The next `times` reads fail.
@@ -49,7 +55,8 @@ impl ProgressSource for Memory {
         }))
     }
 
-    async fn unsettled(&self, _since: SystemTime) -> Result<Vec<BatchId>, SourceError> {
+    async fn unsettled(&self, since: SystemTime) -> Result<Vec<BatchId>, SourceError> {
+        *self.asked_since.lock().unwrap() = Some(since);
         Ok(self.batches.lock().unwrap().keys().cloned().collect())
     }
 }

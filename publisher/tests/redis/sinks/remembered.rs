@@ -1,12 +1,15 @@
 //! How long Redis remembers what a sink was told, and how far back `resync` looks for what it was not.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use batchcast_publisher::Publisher;
 use stack::{GUARD, RedisServer};
 
 use super::Recorder;
-use crate::states::{EPOCH, batch, changes, position, state};
+use crate::{
+    source::Memory,
+    states::{EPOCH, batch, changes, position, state},
+};
 
 async fn remembered_secs(server: &RedisServer, id: &str) -> i64 {
     server.run(&["TTL", &format!("batch:sink:recorder:{id}")]).await.unwrap()
@@ -23,4 +26,25 @@ async fn what_is_kept_for_ever_is_remembered_as_long_as_redis_can() {
     assert_eq!(sink.positions(), [position(EPOCH, 2)]);
     let years = remembered_secs(&server, "a").await / (365 * 24 * 60 * 60);
     assert!(years >= 99, "{years}");
+}
+
+#[tokio::test]
+async fn ends_are_looked_for_as_far_back_as_a_sink_is_tried_and_are_remembered_as_long() {
+    let server = RedisServer::start().await.unwrap();
+    let (source, sink, id) = (Memory::default(), Recorder::default(), batch("a"));
+    source.commit(state(&id, EPOCH, 2, 2));
+    let builder = || Publisher::builder(server.url()).source(source.clone()).state_ttl(Duration::from_secs(60));
+    let without = builder().connect().await.unwrap();
+    let before = SystemTime::now();
+    without.resync().await.unwrap();
+    assert!(source.asked_since().unwrap() >= before - Duration::from_secs(60), "nobody else has to be told");
+
+    let publisher = builder().sink(sink.clone()).connect().await.unwrap();
+    publisher.resync().await.unwrap();
+    let tried = super::quick().give_up_after;
+    assert!(source.asked_since().unwrap() <= SystemTime::now() - tried);
+    sink.is_told(position(EPOCH, 2)).await;
+    assert_eq!(publisher.close(GUARD).await, []);
+    let ttl = remembered_secs(&server, "a").await;
+    assert!(ttl > i64::try_from(tried.as_secs()).unwrap(), "{ttl}");
 }
