@@ -66,13 +66,24 @@ impl Store {
 
     /// What Redis holds. A value of another type than a hash (an older design kept a string) counts as nothing.
     pub(crate) async fn read(&self, batch: &BatchId) -> Result<Option<Stored>, PublishError> {
+        from_fields(batch, &self.fields(batch).await?).map_err(PublishError::Unreadable)
+    }
+
+    /// The same; and where the batch is counted in Redis for how many seconds it is kept there, as it was declared.
+    pub(crate) async fn read_with_ttl(&self, batch: &BatchId) -> Result<Option<(Stored, Option<u64>)>, PublishError> {
+        let fields = self.fields(batch).await?;
+        let ttl = fields.get(b"ttl".as_slice()).and_then(|ttl| str::from_utf8(ttl).ok()?.parse().ok());
+        let stored = from_fields(batch, &fields).map_err(PublishError::Unreadable)?;
+        Ok(stored.map(|stored| (stored, ttl)))
+    }
+
+    async fn fields(&self, batch: &BatchId) -> Result<HashMap<Vec<u8>, Vec<u8>>, PublishError> {
         let mut command = redis::cmd("HGETALL");
         command.arg(keys::hash(&self.prefix, batch));
-        let fields: HashMap<Vec<u8>, Vec<u8>> = match self.link.send("HGETALL", &command).await {
-            Err(PublishError::Rejected { message, .. }) if message.starts_with("WRONGTYPE") => HashMap::new(),
-            other => other?,
-        };
-        from_fields(batch, &fields).map_err(PublishError::Unreadable)
+        match self.link.send("HGETALL", &command).await {
+            Err(PublishError::Rejected { message, .. }) if message.starts_with("WRONGTYPE") => Ok(HashMap::new()),
+            other => other,
+        }
     }
 
     pub(crate) async fn subscribe(&self, batch: &BatchId) -> Result<Subscription, PublishError> {

@@ -101,7 +101,7 @@ async fn tell(parts: &Parts, job: &Job, until: Instant) -> Result<Outcome, Troub
     let link = parts.store.link();
     let remembered = parts.ledger.told(link, &job.batch).await?;
     let told = remembered.max(job.told);
-    let Some(state) = latest(parts, &job.batch).await? else {
+    let Some((state, kept_secs)) = latest(parts, &job.batch).await? else {
         return match told.filter(|told| *told >= job.mark.position) {
             Some(told) => Ok(Outcome::Known(told)),
             // What an application has deleted from its database is nobody's concern any more.
@@ -110,7 +110,7 @@ async fn tell(parts: &Parts, job: &Job, until: Instant) -> Result<Outcome, Troub
         };
     };
     let (position, ended) = (state.position(), state.is_terminal());
-    let kept_secs = parts.store.policy().ttl_secs(state.head());
+    let kept_secs = kept_secs.unwrap_or_else(|| parts.store.policy().ttl_secs(state.head()));
     let ttl_secs = kept_secs.max(parts.look_back.as_secs()).saturating_add(REMEMBERED_LONGER);
     if told >= Some(position) {
         if remembered < told {
@@ -142,15 +142,16 @@ async fn deliver(parts: &Parts, event: &Event, within: Duration) -> Result<(), U
     }
 }
 
-/// The truth: the source's, or where there is none what Redis holds. It is redacted, and names no owner.
-async fn latest(parts: &Parts, batch: &BatchId) -> Result<Option<BatchState>, PublishError> {
+/// The truth: the source's, or where there is none what Redis holds; and for how long Redis keeps it, where it says so
+/// itself. It is redacted, and names no owner.
+async fn latest(parts: &Parts, batch: &BatchId) -> Result<Option<(BatchState, Option<u64>)>, PublishError> {
     let Some(source) = &parts.source else {
-        let stored = parts.store.read(batch).await?;
-        return Ok(stored.map(|stored| Arc::unwrap_or_clone(stored.state)));
+        let stored = parts.store.read_with_ttl(batch).await?;
+        return Ok(stored.map(|(stored, ttl_secs)| (Arc::unwrap_or_clone(stored.state), ttl_secs)));
     };
     let Some(changes) = job::read_since(&**source, batch, None).await? else { return Ok(None) };
     let state = BatchState::new(changes.head, changes.photos)?;
-    Ok(Some(parts.store.policy().redacted_state(state)?))
+    Ok(Some((parts.store.policy().redacted_state(state)?, None)))
 }
 
 /// Time to read, to tell, and a second for what is left.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use batchcast_publisher::Publisher;
+use batchcast_publisher::{PhotoId, Publisher};
 use stack::{GUARD, RedisServer};
 
 use super::Recorder;
@@ -47,4 +47,16 @@ async fn ends_are_looked_for_as_far_back_as_a_sink_is_tried_and_are_remembered_a
     assert_eq!(publisher.close(GUARD).await, []);
     let ttl = remembered_secs(&server, "a").await;
     assert!(ttl > i64::try_from(tried.as_secs()).unwrap(), "{ttl}");
+}
+
+#[tokio::test]
+async fn what_was_told_of_a_tracked_batch_is_remembered_longer_than_the_batch() {
+    let server = RedisServer::start().await.unwrap();
+    let publisher = Publisher::builder(server.url()).sink(Recorder::default()).connect().await.unwrap();
+    let (photo, week) = (PhotoId::new("1").unwrap(), Duration::from_secs(7 * 24 * 60 * 60));
+    let tracker = publisher.tracker(&batch("a"), [&photo]).ttl(week).await.unwrap();
+    tracker.photo(&photo).completed(None).await.unwrap();
+    assert_eq!(publisher.close(GUARD).await, []);
+    let ttl = remembered_secs(&server, "a").await;
+    assert!(ttl > i64::try_from(week.as_secs()).unwrap(), "{ttl}");
 }
