@@ -23,6 +23,8 @@ pub const DEFAULT_COALESCE: Duration = Duration::from_millis(50);
 pub const DEFAULT_CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an answer may take.
 pub const DEFAULT_RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// What anyone means who asks for longer: for ever. It can be added to a time without an overflow.
+pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Made by [`Publisher::builder`].
 ///
@@ -184,7 +186,7 @@ impl PublisherBuilder {
     /// let builder = Publisher::builder("redis://localhost:6379").coalesce(Duration::from_millis(500));
     /// ```
     pub fn coalesce(mut self, pause: Duration) -> Self {
-        self.coalesce = pause;
+        self.coalesce = pause.min(LONGEST);
         self
     }
 
@@ -198,7 +200,7 @@ impl PublisherBuilder {
     /// let builder = Publisher::builder("redis://localhost:6379").connection_timeout(Duration::from_secs(15));
     /// ```
     pub fn connection_timeout(mut self, timeout: Duration) -> Self {
-        self.timeouts.connection = timeout;
+        self.timeouts.connection = timeout.min(LONGEST);
         self
     }
 
@@ -212,7 +214,7 @@ impl PublisherBuilder {
     /// let builder = Publisher::builder("redis://localhost:6379").response_timeout(Duration::from_secs(1));
     /// ```
     pub fn response_timeout(mut self, timeout: Duration) -> Self {
-        self.timeouts.response = timeout;
+        self.timeouts.response = timeout.min(LONGEST);
         self
     }
 

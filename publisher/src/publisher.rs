@@ -11,7 +11,9 @@ use wire::{BatchId, BatchState, Cause, Changes, Head, PhotoId, StateError, Store
 
 use crate::{
     EditError, Metrics, Outcome, PublishError, PublisherBuilder, RedisSettings, SinkMetrics, Traced, Tracked, Tracker,
-    TrackerBuilder, edit, job,
+    TrackerBuilder,
+    builder::LONGEST,
+    edit, job,
     metrics::{self, Counters, Ended},
     schedule::Mark,
     sink::{DynSink, Sinks},
@@ -563,6 +565,7 @@ impl Publisher {
     /// # }
     /// ```
     pub async fn close(&self, timeout: Duration) -> Vec<BatchId> {
+        let timeout = timeout.min(LONGEST);
         let deadline = Instant::now() + timeout;
         let task = self.inner.task.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mut undelivered = match task {

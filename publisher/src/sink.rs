@@ -10,6 +10,8 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use wire::{BatchId, BatchState, Position};
 
+use crate::builder::LONGEST;
+
 mod counters;
 mod delivery;
 mod ledger;
@@ -376,9 +378,6 @@ pub(crate) trait DynSink: Send + Sync {
     fn pace(&self) -> Pace;
     fn deliver<'a>(&'a self, event: &'a Event) -> Delivery<'a>;
 }
-
-/// What anyone means who asks for longer: for ever. It can be added to a time without an overflow.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl<S: Sink> DynSink for S {
     fn name(&self) -> &str {

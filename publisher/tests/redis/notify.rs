@@ -70,6 +70,23 @@ async fn closing_sends_what_waits() {
 }
 
 #[tokio::test]
+async fn the_longest_times_are_for_ever_and_no_overflow() {
+    let server = RedisServer::start().await.unwrap();
+    let (source, id) = (Memory::default(), batch("a"));
+    let builder = Publisher::builder(server.url()).source(source.clone()).coalesce(Duration::MAX);
+    let builder = builder.connection_timeout(Duration::MAX).response_timeout(Duration::MAX);
+    let publisher = builder.connect().await.unwrap();
+    let mut states = publisher.watch(&id);
+    source.commit(state(&id, EPOCH, 1, 3));
+    publisher.notify(&id);
+    assert_eq!(within("the first", states.next()).await, Some(state(&id, EPOCH, 1, 3)));
+    source.commit(state(&id, EPOCH, 2, 3));
+    publisher.notify(&id);
+    assert_eq!(within("closing", publisher.close(Duration::MAX)).await, []);
+    assert_eq!(within("the second", states.next()).await, Some(state(&id, EPOCH, 2, 3)));
+}
+
+#[tokio::test]
 async fn an_unchanged_source_sends_nothing() {
     let server = RedisServer::start().await.unwrap();
     let (source, id) = (Memory::default(), batch("a"));

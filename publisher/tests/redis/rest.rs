@@ -1,6 +1,6 @@
 //! Redis over HTTP: the built gateway in front of a real `redis-server`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use batchcast_publisher::{PublishError, Publisher, RedisSettings};
 use futures::StreamExt;
@@ -63,7 +63,7 @@ impl OverHttp {
 async fn batches_are_published_read_and_watched_by_the_documented_rights() {
     let http = OverHttp::start().await;
     let (publisher, id) = (Publisher::builder(http.settings()).connect().await.unwrap(), batch("a"));
-    publisher.cache(&state(&id, EPOCH, 1, 3), std::time::Duration::from_secs(9)).await.unwrap();
+    publisher.cache(&state(&id, EPOCH, 1, 3), Duration::from_secs(9)).await.unwrap();
     publisher.publish(changes(&state(&id, EPOCH, 2, 3), Some(1))).await.unwrap();
     let mut states = publisher.watch(&id);
     assert_eq!(within("a state", states.next()).await, Some(state(&id, EPOCH, 2, 3)));
@@ -99,6 +99,14 @@ async fn a_wrong_token_is_told_and_not_shown() {
     let error = Publisher::builder(settings).connect().await.unwrap().cached(&batch("a")).await.unwrap_err();
     assert!(matches!(error, PublishError::NotAdmitted { .. }), "{error:?}");
     assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
+}
+
+#[tokio::test]
+async fn the_longest_times_are_for_ever_and_no_overflow() {
+    let nobody = RedisSettings::new("http://127.0.0.1:1").rest_token(TOKEN);
+    let builder = Publisher::builder(nobody).connection_timeout(Duration::MAX).response_timeout(Duration::MAX);
+    let error = builder.connect().await.unwrap().cached(&batch("a")).await.unwrap_err();
+    assert!(matches!(error, PublishError::Unanswered { .. }), "{error:?}");
 }
 
 #[tokio::test]
