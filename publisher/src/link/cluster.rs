@@ -56,8 +56,8 @@ struct Known {
     looks: u64,
     looked_at: Option<Instant>,
     written_at: Option<Instant>,
-    /// Where the last `ASK` sent.
-    moving_to: Option<Node>,
+    /// Where the last `ASK` for a slot sent, until the slot has moved.
+    moving_to: HashMap<u16, Node>,
     servers: HashMap<Node, Arc<Server>>,
 }
 
@@ -75,9 +75,19 @@ impl Cluster {
         if matches!(command.args_iter().next(), Some(redis::Arg::Simple(name)) if name == b"SCRIPT") {
             return self.load(command, slot).await;
         }
+        let mut moving_to = None;
         for _ in 0..=REDIRECTIONS {
-            let (node, server) = self.master(slot).await?;
-            let error = match server.ask(command).await {
+            let (node, answer) = match moving_to.take() {
+                None => {
+                    let (node, server) = self.master(slot).await?;
+                    (node, server.ask(command).await)
+                }
+                Some(node) => {
+                    let server = self.server(&node).map_err(Trouble::Connecting)?;
+                    (node, server.ask_for_moving(command).await)
+                }
+            };
+            let error = match answer {
                 Ok(value) => return Ok(value),
                 Err(Trouble::Connecting(error)) => return Err(self.doubt(Trouble::Connecting(error))),
                 Err(Trouble::Answer(error)) => error,
@@ -86,8 +96,8 @@ impl Cluster {
                 // It ran nothing.
                 (ErrorKind::Server(ServerErrorKind::Moved), Some(to)) => self.moved(slot, to),
                 (ErrorKind::Server(ServerErrorKind::Ask), Some(to)) => {
-                    self.known().moving_to = Some(to.clone());
-                    return self.server(&to).map_err(Trouble::Connecting)?.ask_for_moving(command).await;
+                    self.known().moving_to.insert(slot, to.clone());
+                    moving_to = Some(to);
                 }
                 _ if is_transport(&error) => return Err(self.doubt(Trouble::Answer(error))),
                 _ => return Err(Trouble::Answer(error)),
@@ -96,11 +106,16 @@ impl Cluster {
         Err(self.doubt(Trouble::Answer(io::Error::other("the nodes of the cluster send in circles").into())))
     }
 
-    /// Loads a script where it will be called: at the master of `slot`, and where a slot was said to be moving to.
+    /// Loads a script where it will be called: at the master of `slot`, and where the slot was said to be moving to.
     async fn load(&self, command: &Cmd, slot: u16) -> Result<Value, Trouble> {
-        let moving_to = self.known().moving_to.take();
+        let moving_to = self.known().moving_to.get(&slot).cloned();
         if let Some(node) = moving_to {
-            self.server(&node).map_err(Trouble::Connecting)?.ask(command).await?;
+            let loaded = self.server(&node).map_err(Trouble::Connecting)?.ask(command).await;
+            if let Err(trouble) = loaded {
+                // Another `ASK` will tell whether it still moves there.
+                self.known().moving_to.remove(&slot);
+                return Err(self.doubt(trouble));
+            }
         }
         let (_, server) = self.master(slot).await?;
         server.ask(command).await.map_err(|trouble| self.doubt(trouble))
@@ -187,8 +202,10 @@ impl Cluster {
         (known.doubted, known.looked_at, known.looks) = (false, Some(Instant::now()), known.looks + 1);
         if changed {
             let masters: Vec<Node> = slots.masters().into_iter().cloned().collect();
-            known.servers.retain(|node, _| masters.contains(node) || self.nodes.hosts.contains(node));
-            known.slots = slots;
+            let map = &mut *known;
+            map.servers.retain(|node, _| masters.contains(node) || self.nodes.hosts.contains(node));
+            map.moving_to.retain(|slot, _| map.slots.master(*slot) == slots.master(*slot));
+            map.slots = slots;
             drop(known);
             if begun {
                 tracing::warn!("slots of the cluster have other masters");
@@ -201,6 +218,7 @@ impl Cluster {
     fn moved(&self, slot: u16, to: Node) {
         let mut known = self.known();
         known.slots.moved(slot, to);
+        known.moving_to.remove(&slot);
         known.looked_at = None;
         drop(known);
         self.loss.tell();
@@ -284,3 +302,6 @@ pub(super) async fn watch(cluster: &Arc<Cluster>) -> Infallible {
 fn redirection(error: &RedisError, asked: &Node) -> Option<Node> {
     routing::node(error.redirect_node()?.0, asked)
 }
+
+#[cfg(test)]
+mod tests;

@@ -62,10 +62,10 @@ impl Slots {
     }
 }
 
-/// Reads `host:port` of a redirection from `asked`, which may leave the host empty: its own.
+/// Reads `host:port` of a redirection from `asked`, which may leave the host empty, or not know it (`?`): its own.
 pub(super) fn node(text: &str, asked: &Node) -> Option<Node> {
     let (host, port) = text.rsplit_once(':')?;
-    let host = if host.is_empty() { &asked.0 } else { host };
+    let host = if host.is_empty() || host == "?" { &asked.0 } else { host };
     Some((host.to_owned(), port.parse().ok()?))
 }
 
@@ -161,6 +161,7 @@ mod tests {
         let asked = ("asked".to_owned(), 9);
         assert_eq!(node("10.0.0.1:6380", &asked), Some(("10.0.0.1".into(), 6380)));
         assert_eq!(node(":6380", &asked), Some(("asked".into(), 6380)));
+        assert_eq!(node("?:6380", &asked), Some(("asked".into(), 6380)));
         assert_eq!((node("host", &asked), node("host:x", &asked)), (None, None));
     }
 

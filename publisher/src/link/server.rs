@@ -93,9 +93,13 @@ impl Server {
     #[cfg(feature = "cluster")]
     pub(super) async fn ask_for_moving(&self, command: &Cmd) -> Result<Value, Trouble> {
         let mut pipeline = redis::pipe();
-        pipeline.cmd("ASKING").ignore().add_command(command.clone());
-        let (value,) = self.run(async |connection| pipeline.query_async::<(Value,)>(connection).await).await?;
-        Ok(value)
+        pipeline.cmd("ASKING").add_command(command.clone());
+        // Answer by answer: the error of a whole pipeline does not tell where a redirection sends.
+        self.run(async |connection| {
+            let answers = connection.req_packed_commands(&pipeline, 0, 2).await?;
+            answers.into_iter().try_fold(Value::Nil, |_, answer| answer.extract_error())
+        })
+        .await
     }
 
     async fn run<T>(
