@@ -138,7 +138,7 @@ impl Link {
         }
     }
 
-    /// Waits until a connection that was in use is lost, or a master of the cluster is another.
+    /// Waits until a connection that was in use is lost, or a master of the cluster is one no more.
     pub(crate) async fn lost(&self) {
         match &self.way {
             Way::Server(_) => self.loss.told().await,

@@ -90,7 +90,7 @@ struct Entry {
 #[derive(Debug, Clone, Copy)]
 struct Running {
     mark: Mark,
-    full: bool,
+    since: Option<Position>,
     begun: Duration,
 }
 
@@ -158,7 +158,7 @@ impl Schedule {
         let entry = self.entries.get_mut(&batch)?;
         entry.due = None;
         let mark = entry.dirty.take()?;
-        entry.running = Some(Running { mark, full: entry.sent.is_none(), begun: now });
+        entry.running = Some(Running { mark, since: entry.sent, begun: now });
         entry.rested = now + self.coalesce;
         self.in_flight += 1;
         Some(Job { since: entry.sent, mark, batch })
@@ -177,15 +177,22 @@ impl Schedule {
         let Some(running) = entry.running.take() else { return };
         self.in_flight -= 1;
         // A whole state needs nothing before it: whoever says otherwise is asked again, slowly.
-        let outcome = if outcome == Outcome::NeedsFull && running.full { Outcome::Failed } else { outcome };
+        let outcome = if outcome == Outcome::NeedsFull && running.since.is_none() { Outcome::Failed } else { outcome };
         let answered = !matches!(outcome, Outcome::Failed | Outcome::Unreachable);
         // A send that began before the connection was lost verifies nothing.
         let verified = answered && running.mark.verify && self.verifying.remove(batch);
         match outcome {
             Outcome::Delivered { position, ended } => {
-                self.last_sent = Some((batch.clone(), position));
-                (entry.sent, entry.sent_at, entry.failures) = (Some(position), Some(now), 0);
-                self.remember(batch, ended, now);
+                entry.failures = 0;
+                // What Redis turns out to hold still was not sent anew: else who is asked again and again stays recent.
+                let held = running.mark.verify && running.since == Some(position);
+                if !held {
+                    (entry.sent, entry.sent_at) = (Some(position), Some(now));
+                    self.last_sent = Some((batch.clone(), position));
+                }
+                if !held || entry.forget_at.is_none() {
+                    self.remember(batch, ended, now);
+                }
             }
             Outcome::Unchanged | Outcome::Refused => entry.failures = 0,
             Outcome::NeedsFull => {
@@ -214,11 +221,12 @@ impl Schedule {
     /// however long ago: it tells whether Redis was set back. `at` is the wall clock's milliseconds.
     pub fn connection_lost(&mut self, at: u64, now: Duration) {
         if let Some((batch, position)) = &self.last_sent {
-            let entry = self.entries.entry(batch.clone()).or_default();
-            (entry.sent, entry.sent_at) = (entry.sent.or(Some(*position)), Some(now));
+            self.entries.entry(batch.clone()).or_default().sent.get_or_insert(*position);
         }
         let recent = |e: &Entry| e.running.is_some() || e.sent_at.is_some_and(|sent| sent + RECENT >= now);
-        let lost: Vec<BatchId> = self.entries.iter().filter(|(_, e)| recent(e)).map(|(id, _)| id.clone()).collect();
+        let last = |id: &BatchId| self.last_sent.as_ref().is_some_and(|(batch, _)| batch == id);
+        let lost = self.entries.iter().filter(|(id, e)| recent(e) || last(id));
+        let lost: Vec<BatchId> = lost.map(|(id, _)| id.clone()).collect();
         for batch in lost {
             self.mark(&batch, Mark { cause: at.into(), urgent: false, verify: true }, now);
             self.verifying.insert(batch);

@@ -50,6 +50,8 @@ pub(super) struct Cluster {
 #[derive(Default)]
 struct Known {
     slots: Slots,
+    /// Whom the map named that was read last; `slots` also has what nodes have said since.
+    masters: Vec<Node>,
     /// The map is in doubt: look before it is used.
     doubted: bool,
     /// Counts looks.
@@ -195,33 +197,33 @@ impl Cluster {
         Slots::read(&reply, node).filter(|slots| !slots.masters().is_empty()).ok_or_else(unread)
     }
 
-    /// The new map is believed. A master that is no longer one may take acknowledged writes with it.
+    /// The new map is believed. A master that is one no more may take acknowledged writes with it; a slot that moves from
+    /// one to another takes its keys along.
     fn learn(&self, slots: Slots) {
         let mut known = self.known();
-        let (begun, changed) = (known.looked_at.is_some(), known.slots != slots);
+        let known = &mut *known;
         (known.doubted, known.looked_at, known.looks) = (false, Some(Instant::now()), known.looks + 1);
-        if changed {
-            let masters: Vec<Node> = slots.masters().into_iter().cloned().collect();
-            let map = &mut *known;
-            map.servers.retain(|node, _| masters.contains(node) || self.nodes.hosts.contains(node));
-            map.moving_to.retain(|slot, _| map.slots.master(*slot) == slots.master(*slot));
-            map.slots = slots;
-            drop(known);
-            if begun {
-                tracing::warn!("slots of the cluster have other masters");
-                self.loss.tell();
-            }
+        let masters: Vec<Node> = slots.masters().into_iter().cloned().collect();
+        if known.slots != slots {
+            tracing::debug!("slots of the cluster have other masters");
+            known.servers.retain(|node, _| masters.contains(node) || self.nodes.hosts.contains(node));
+            known.moving_to.retain(|slot, _| known.slots.master(*slot) == slots.master(*slot));
+            known.slots = slots;
+        }
+        let deposed = known.masters.iter().any(|node| !masters.contains(node));
+        known.masters = masters;
+        if deposed {
+            tracing::warn!("a master of the cluster is one no more");
+            self.loss.tell();
         }
     }
 
-    /// A node has said so; the rest of the map is looked at soon.
+    /// A node has said so. Whether its old master is one no more, the map tells, which is looked at soon.
     fn moved(&self, slot: u16, to: Node) {
         let mut known = self.known();
         known.slots.moved(slot, to);
         known.moving_to.remove(&slot);
         known.looked_at = None;
-        drop(known);
-        self.loss.tell();
     }
 
     fn doubt(&self, trouble: Trouble) -> Trouble {

@@ -205,6 +205,29 @@ fn a_send_that_was_under_way_when_the_connection_was_lost_verifies_nothing() {
     assert!(schedule.take_writes_lost());
 }
 
+/// A cluster's masters may change for an hour, one a second.
+#[test]
+fn what_is_verified_again_and_again_and_not_lost_is_forgotten_as_ever() {
+    let (mut schedule, open, over, last) = (schedule(), batch("open"), batch("over"), batch("last"));
+    send(&mut schedule, &open, delivered(1), ms(500));
+    send(&mut schedule, &over, ended(1), ms(500));
+    send(&mut schedule, &last, ended(1), ms(1_500));
+    for second in 2..=120 {
+        let now = ms(second * 1_000);
+        assert_eq!(schedule.start_due(now), []);
+        schedule.connection_lost(99, now);
+        let jobs = schedule.start_due(now);
+        let asked = |id: &BatchId| jobs.iter().any(|job| job.batch == *id);
+        assert_eq!((asked(&open), asked(&over)), (second <= 60, second <= 60), "after {second} s");
+        assert!(asked(&last), "it tells whether Redis was set back");
+        schedule.finish(&last, ended(1), now);
+        schedule.finish(&open, delivered(1), now);
+        schedule.finish(&over, ended(1), now);
+    }
+    schedule.start_due(ms(180_000));
+    assert_eq!(schedule.entries.keys().collect::<Vec<_>>(), [&open], "an open batch is not forgotten");
+}
+
 #[test]
 fn an_ended_batch_is_forgotten_after_a_minute_and_an_unknown_one_after_the_pause() {
     let (mut schedule, a, b) = (schedule(), batch("a"), batch("b"));

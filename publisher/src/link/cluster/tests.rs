@@ -1,5 +1,6 @@
 //! What nodes answer, and what becomes of it; nodes that move keys and leave.
 
+use futures::FutureExt as _;
 use redis::ProtocolVersion;
 use redis_address::Address;
 use tokio::{
@@ -139,4 +140,31 @@ async fn a_node_that_is_away_while_a_slot_moves_to_it_makes_the_map_doubted() {
     let (cluster, _) = cluster(&moving_from([&away, &away]).await.node());
     assert!(matches!(ask(&cluster, &["EVALSHA", "sha", "1", "a"]).await, Err(Trouble::Connecting(_))));
     assert!(cluster.known().doubted);
+}
+
+/// `CLUSTER SLOTS`: each its slots.
+fn slots(masters: &[(u16, u16, &str)]) -> Slots {
+    let ranges = masters.iter().map(|(first, last, host)| {
+        let node = Value::Array(vec![Value::BulkString((*host).into()), Value::Int(6379)]);
+        Value::Array(vec![Value::Int((*first).into()), Value::Int((*last).into()), node])
+    });
+    Slots::read(&Value::Array(ranges.collect()), &("asked".to_owned(), 6379)).unwrap()
+}
+
+#[tokio::test]
+async fn a_slot_that_moves_between_masters_that_stay_is_no_loss_and_a_master_that_goes_is_one() {
+    let (cluster, loss) = cluster(&("a".to_owned(), 6379));
+    let told = || loss.told().now_or_never().is_some();
+    cluster.learn(slots(&[(0, 99, "a"), (100, 199, "b")]));
+    assert!(!told(), "the first map is no other");
+    cluster.learn(slots(&[(0, 100, "a"), (101, 199, "b")]));
+    cluster.learn(slots(&[(0, 100, "a"), (101, 150, "b"), (151, 199, "c")]));
+    assert!(!told());
+    // Its slots are said to have moved before the map says that it is gone.
+    (151..=199).for_each(|slot| cluster.moved(slot, ("b".to_owned(), 6379)));
+    assert!(cluster.known().looked_at.is_none() && !told());
+    cluster.learn(slots(&[(0, 100, "a"), (101, 199, "b")]));
+    assert!(told());
+    cluster.learn(slots(&[(0, 100, "a"), (101, 199, "b")]));
+    assert!(!told());
 }
