@@ -160,7 +160,7 @@ impl Link {
     /// A connection of its own for a subscription.
     pub(crate) async fn subscribe(&self, channel: &str) -> Result<Subscription, PublishError> {
         match &self.way {
-            Way::Server(server) => Box::pin(server.subscribe(channel)).await,
+            Way::Server(server) => Box::pin(server.subscribe(channel)).await.map(Subscription::Redis),
             #[cfg(feature = "cluster")]
             Way::Cluster(cluster) => Box::pin(cluster.subscribe(channel)).await,
             #[cfg(feature = "rest")]

@@ -482,7 +482,7 @@ impl Publisher {
 
     /// The batch's states as they come, over a native subscription: positions only grow, no update is missed, states
     /// that follow each other closely may be merged. It waits for a batch that Redis does not know yet, outlives the
-    /// loss of its connection, and ends after a terminal state.
+    /// loss of its connection, reads Redis again after 20 s without a message, and ends after a terminal state.
     ///
     /// ```no_run
     /// # async fn example(publisher: batchcast_publisher::Publisher) -> Result<(), Box<dyn std::error::Error>> {

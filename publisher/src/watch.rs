@@ -7,22 +7,13 @@ use wire::{BatchId, BatchState, Message, Position, Replica, replica::Received};
 
 use crate::{PublishError, backoff, link::Subscription, store::Store};
 
-/// After so long without a message the subscription is asked whether it is alive.
+/// After so long without a message the subscription is asked whether it is alive, and the hash is read: one may have been
+/// lost.
 const SILENCE: Duration = Duration::from_secs(20);
 
 /// States of `batch` with growing positions, until one is terminal.
 pub(crate) fn watch(store: Arc<Store>, batch: BatchId) -> impl Stream<Item = BatchState> + Send + Unpin {
-    let watcher = Watcher {
-        replica: Replica::new(batch.clone()),
-        store,
-        batch,
-        subscription: None,
-        must_read: false,
-        failures: 0,
-        shown: None,
-        over: false,
-    };
-    Box::pin(stream::unfold(watcher, |mut watcher| async {
+    Box::pin(stream::unfold(Watcher::new(store, batch, SILENCE), |mut watcher| async {
         let state = watcher.next().await?;
         Some((state, watcher))
     }))
@@ -31,6 +22,7 @@ pub(crate) fn watch(store: Arc<Store>, batch: BatchId) -> impl Stream<Item = Bat
 struct Watcher {
     store: Arc<Store>,
     batch: BatchId,
+    silence: Duration,
     replica: Replica,
     subscription: Option<Subscription>,
     must_read: bool,
@@ -40,6 +32,20 @@ struct Watcher {
 }
 
 impl Watcher {
+    fn new(store: Arc<Store>, batch: BatchId, silence: Duration) -> Self {
+        Self {
+            replica: Replica::new(batch.clone()),
+            store,
+            batch,
+            silence,
+            subscription: None,
+            must_read: false,
+            failures: 0,
+            shown: None,
+            over: false,
+        }
+    }
+
     async fn next(&mut self) -> Option<BatchState> {
         if self.over {
             return None;
@@ -103,13 +109,52 @@ impl Watcher {
 
     async fn message(&mut self) -> Result<Received, PublishError> {
         let Some(subscription) = &mut self.subscription else { return Ok(Received::Dropped) };
-        match tokio::time::timeout(SILENCE, subscription.next()).await {
+        match tokio::time::timeout(self.silence, subscription.next()).await {
             Ok(Some(message)) => return Ok(self.replica.receive(Message::parse(&message))),
             Ok(None) => {}
-            Err(_) if subscription.answers().await => return Ok(Received::Dropped),
+            Err(_) if subscription.answers().await => return Ok(Received::Reread),
             Err(_) => {}
         }
         self.subscription = None;
         Err(PublishError::Unanswered { source: "the subscription was lost".into() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stack::{GUARD, RedisServer};
+    use wire::{Cause, Changes};
+
+    use super::*;
+    use crate::{
+        DEFAULT_STATE_TTL, RedisSettings,
+        link::{Link, Timeouts},
+        policy::Policy,
+    };
+
+    fn state(version: u64) -> BatchState {
+        let json = format!(
+            r#"{{"v":1,"batchId":"a","position":"7-{version}","status":"PROCESSING",
+            "counts":{{"total":1,"queued":1,"processing":0,"completed":0,"failed":0}},
+            "photos":[{{"photoId":"p","status":"QUEUED","version":1}}]}}"#
+        );
+        BatchState::from_json(json.as_bytes()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_message_that_was_lost_is_made_good_after_a_silence() {
+        let server = RedisServer::start().await.unwrap();
+        let timeouts = Timeouts { connection: GUARD, response: GUARD };
+        let link = Link::new(&RedisSettings::new(server.url()), timeouts).unwrap();
+        let store = Arc::new(Store::new(link, String::new(), Policy::new(DEFAULT_STATE_TTL)));
+        let cause = Cause::from(7);
+        store.update(&Changes::full(&state(1), None), cause).await.unwrap();
+        let mut watcher = Watcher::new(Arc::clone(&store), BatchId::new("a").unwrap(), Duration::from_millis(10));
+        assert_eq!(watcher.next().await, Some(state(1)));
+        // As after an update whose message nobody heard.
+        server.run::<i64>(&["DEL", "batch:progress:a"]).await.unwrap();
+        store.fill(&state(2), 60).await.unwrap();
+        let next = tokio::time::timeout(GUARD, watcher.next()).await.expect("it reads");
+        assert_eq!(next, Some(state(2)));
     }
 }

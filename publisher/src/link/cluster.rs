@@ -125,7 +125,7 @@ impl Cluster {
 
     /// On any master: each hears what is published on any. Not on a node that only the address names: it may belong to the
     /// cluster no more, and would stay silent.
-    pub(super) async fn subscribe(&self, channel: &str) -> Result<Subscription, PublishError> {
+    pub(super) async fn subscribe(self: &Arc<Self>, channel: &str) -> Result<Subscription, PublishError> {
         let looks = Some(self.known()).filter(|known| known.slots.masters().is_empty()).map(|known| known.looks);
         if let Some(looks) = looks {
             self.look(looks).await.map_err(|trouble| trouble.told("CLUSTER"))?;
@@ -139,7 +139,11 @@ impl Cluster {
             };
             match server.subscribe(channel).await {
                 Err(error @ PublishError::Unanswered { .. }) => last = error,
-                done => return done,
+                Err(error) => return Err(error),
+                Ok(messages) => {
+                    let cluster = Arc::clone(self);
+                    return Ok(Subscription::Cluster(messages, Member { cluster, node }));
+                }
             }
         }
         Err(last)
@@ -270,6 +274,24 @@ impl Cluster {
     /// A poisoned lock only says that a thread died between two assignments.
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A node that was a master when it was chosen.
+pub(crate) struct Member {
+    cluster: Arc<Cluster>,
+    node: Node,
+}
+
+impl Member {
+    /// Whether it still is, by a map read now. One that has left the cluster answers as ever, and hears nothing of what is
+    /// published on others.
+    pub(super) async fn is_master(&self) -> bool {
+        let looks = self.cluster.known().looks;
+        if let Err(trouble) = self.cluster.look(looks).await {
+            tracing::debug!(error = %trouble.told("CLUSTER"), "the map of the cluster could not be read");
+        }
+        self.cluster.known().slots.masters().contains(&&self.node)
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 
 #[cfg(feature = "sentinel")]
 use super::sentinel::Sentinels;
-use super::{Loss, Subscription, Timeouts, Trouble};
+use super::{Loss, Timeouts, Trouble, subscription::PubSubscription};
 use crate::{PublishError, error::is_transport};
 
 pub(super) struct Server {
@@ -117,14 +117,14 @@ impl Server {
     }
 
     /// A connection of its own for a subscription. RESP2: any server speaks it, and here it lacks nothing.
-    pub(super) async fn subscribe(&self, channel: &str) -> Result<Subscription, PublishError> {
+    pub(super) async fn subscribe(&self, channel: &str) -> Result<PubSubscription, PublishError> {
         let subscribing = async {
             let mut pubsub = self.clients().await?.resp2.get_async_pubsub().await?;
             pubsub.subscribe(channel).await?;
             Ok(pubsub)
         };
         match tokio::time::timeout(self.timeouts.connection, subscribing).await {
-            Ok(Ok(pubsub)) => Ok(Subscription::new(pubsub, self.timeouts.response)),
+            Ok(Ok(pubsub)) => Ok(PubSubscription::new(pubsub, self.timeouts.response)),
             Ok(Err(error)) => Err(PublishError::from_redis("SUBSCRIBE", error)),
             Err(elapsed) => Err(PublishError::Unanswered { source: Box::new(elapsed) }),
         }

@@ -3,6 +3,7 @@
 use futures::FutureExt as _;
 use redis::ProtocolVersion;
 use redis_address::Address;
+use stack::{GUARD, RedisServer, ports};
 use tokio::{
     io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{TcpListener, TcpStream},
@@ -167,4 +168,63 @@ async fn a_slot_that_moves_between_masters_that_stay_is_no_loss_and_a_master_tha
     assert!(told());
     cluster.learn(slots(&[(0, 100, "a"), (101, 199, "b")]));
     assert!(!told());
+}
+
+/// Two masters that share the slots.
+async fn two_masters() -> [RedisServer; 2] {
+    let start = async || {
+        let bus_port = ports::free().unwrap().to_string();
+        let options = ["--cluster-enabled", "yes", "--cluster-port", &bus_port];
+        (RedisServer::start_with(&options).await.unwrap(), bus_port)
+    };
+    let ((a, _), (b, bus_port)) = tokio::join!(start(), start());
+    for (node, first, last, epoch) in [(&a, "0", "8191", "1"), (&b, "8192", "16383", "2")] {
+        node.run::<String>(&["CLUSTER", "ADDSLOTSRANGE", first, last]).await.unwrap();
+        node.run::<String>(&["CLUSTER", "SET-CONFIG-EPOCH", epoch]).await.unwrap();
+    }
+    let port = b.port().unwrap().to_string();
+    a.run::<String>(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus_port]).await.unwrap();
+    for node in [&a, &b] {
+        until_it_is_whole(node).await;
+    }
+    [a, b]
+}
+
+async fn until_it_is_whole(node: &RedisServer) {
+    let whole = async || {
+        let info = node.run::<String>(&["CLUSTER", "INFO"]).await?;
+        anyhow::ensure!(info.contains("cluster_state:ok") && info.contains("cluster_slots_ok:16384"), "{info}");
+        Ok(())
+    };
+    stack::eventually(GUARD, whole).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_subscription_on_a_node_that_has_left_the_cluster_is_lost_and_the_next_one_hears() {
+    let [a, b] = two_masters().await;
+    let node = |server: &RedisServer| ("127.0.0.1".to_owned(), server.port().unwrap());
+    let (cluster, _) = cluster(&node(&a));
+    let on_b = async || match cluster.subscribe("news").await.unwrap() {
+        Subscription::Cluster(messages, member) if member.node == node(&b) => {
+            Some(Subscription::Cluster(messages, member))
+        }
+        _ => None,
+    };
+    // Whose turn it is.
+    let mut subscription = on_b().await;
+    if subscription.is_none() {
+        subscription = on_b().await;
+    }
+    let mut subscription = subscription.unwrap();
+    assert!(subscription.answers().await);
+
+    let id: String = b.run(&["CLUSTER", "MYID"]).await.unwrap();
+    a.run::<String>(&["CLUSTER", "FORGET", &id]).await.unwrap();
+    b.run::<String>(&["CLUSTER", "RESET", "HARD"]).await.unwrap();
+    a.run::<String>(&["CLUSTER", "ADDSLOTSRANGE", "8192", "16383"]).await.unwrap();
+    until_it_is_whole(&a).await;
+    assert!(!subscription.answers().await, "it would hear nothing any more");
+    let mut subscription = cluster.subscribe("news").await.unwrap();
+    a.run::<i64>(&["PUBLISH", "news", "hello"]).await.unwrap();
+    assert_eq!(tokio::time::timeout(GUARD, subscription.next()).await.expect("it hears"), Some(b"hello".to_vec()));
 }
