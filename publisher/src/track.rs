@@ -33,8 +33,10 @@ pub const DEFAULT_PATIENCE: Duration = Duration::from_secs(30);
 ///
 /// **What Redis loses is lost here**: nothing else knows the count. A Redis that comes back empty, or a batch that was not
 /// heard of for its `ttl`, is [`TrackError::Unknown`]; one that comes back with less (a failover, a backup) has forgotten
-/// reports that were acknowledged, and gives their positions a second time. Where that must not be, keep the counts in a
-/// database, and give the publisher a [`ProgressSource`](crate::ProgressSource).
+/// reports that were acknowledged, and says nothing. Who watches goes on with what it knows all the same: versions are
+/// times, so the positions that were lost are not given a second time, as long as the clocks of those who report agree to
+/// within the time that the failover takes. Where nothing must be lost, keep the counts in a database, and give the
+/// publisher a [`ProgressSource`](crate::ProgressSource).
 ///
 /// ```no_run
 #[doc = include_str!("examples/publisher.txt")]
@@ -173,7 +175,7 @@ impl Tracker {
     /// # Errors
     /// Why it was not heard, or not taken.
     pub async fn cancel(&self) -> Result<Tracked, TrackError> {
-        self.concluded(self.send(now_ms().into(), track::cancel).await?)
+        self.concluded(self.send(None, track::cancel).await?)
     }
 
     /// Opens an ended batch again, in a new epoch: what has failed or had not ended is queued, what is completed stays.
@@ -190,43 +192,54 @@ impl Tracker {
     /// # Errors
     /// Why it was not heard, or not taken.
     pub async fn reopen(&self) -> Result<Tracked, TrackError> {
-        self.concluded(self.send(now_ms().into(), track::reopen).await?)
+        self.concluded(self.send(None, track::reopen).await?)
     }
 
     /// Makes a call and repeats it while Redis does not answer.
     async fn send(
         &self,
-        cause: Cause,
-        make: impl FnOnce(Context<'_>) -> Result<Call, StateError>,
+        trace: Option<TraceParent>,
+        make: impl Fn(Context<'_>) -> Result<Call, StateError>,
+    ) -> Result<Answer, TrackError> {
+        let (begun, mut failures) = (Instant::now(), 0);
+        loop {
+            let result = self.attempt(trace, &make).await;
+            let left = self.patience.saturating_sub(begun.elapsed());
+            match result {
+                Err(TrackError::Publish(error @ PublishError::Unanswered { .. })) if !left.is_zero() => {
+                    failures += 1;
+                    tracing::warn!(batch = %self.batch, %error, "counting: trying again");
+                    tokio::time::sleep(backoff::random_pause(failures).min(left)).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Makes a call once, at the time that it is now: one that is repeated after a failover must not give a position that
+    /// was lost there.
+    async fn attempt(
+        &self,
+        trace: Option<TraceParent>,
+        make: impl Fn(Context<'_>) -> Result<Call, StateError>,
     ) -> Result<Answer, TrackError> {
         if self.publisher.has_source() {
             return Err(TrackError::Source);
         }
+        let (store, cause) = (self.publisher.store(), Cause::new(now_ms(), trace));
         let updated_at = updated_at(cause.at);
-        let store = self.publisher.store();
         let call = make(Context { prefix: store.prefix(), batch: &self.batch, cause, updated_at: &updated_at });
         let call = call.map_err(|error| {
             self.publisher.counters().ended(Ended::Invalid);
             TrackError::Publish(error.into())
         })?;
-        let (begun, mut failures) = (Instant::now(), 0);
-        loop {
-            let result = store.track(&call).await;
-            self.count(&result);
-            if let Ok(Answer { head: Some(head), .. }) = &result {
-                // Also where nothing was changed: the answer that told of the change may have been lost.
-                self.publisher.mark_sinks(head);
-            }
-            let left = self.patience.saturating_sub(begun.elapsed());
-            match result {
-                Err(error @ PublishError::Unanswered { .. }) if !left.is_zero() => {
-                    failures += 1;
-                    tracing::warn!(batch = %self.batch, %error, "counting: trying again");
-                    tokio::time::sleep(backoff::random_pause(failures).min(left)).await;
-                }
-                result => return Ok(result?),
-            }
+        let result = store.track(&call).await;
+        self.count(&result);
+        if let Ok(Answer { head: Some(head), .. }) = &result {
+            // Also where nothing was changed: the answer that told of the change may have been lost.
+            self.publisher.mark_sinks(head);
         }
+        Ok(result?)
     }
 
     fn count(&self, result: &Result<Answer, PublishError>) {
@@ -366,8 +379,7 @@ impl TrackedPhoto<'_> {
 
     async fn report(&self, mut photo: Photo) -> Result<Tracked, TrackError> {
         self.tracker.publisher.store().policy().redact(std::slice::from_mut(&mut photo));
-        let cause = Cause::new(now_ms(), self.trace);
-        let answer = self.tracker.send(cause, |context| track::photo(context, &photo)).await?;
+        let answer = self.tracker.send(self.trace, |context| track::photo(context, &photo)).await?;
         if answer.reply == Reply::UnknownPhoto {
             return Err(TrackError::UnknownPhoto { batch: self.tracker.batch.clone(), photo: photo.photo_id });
         }

@@ -1,12 +1,15 @@
 -- Counts a batch that has no database behind it, in one round trip: a photo rises, counts, status and end follow from it,
 -- the version rises, the hash is written, its life renewed, the change published. Every call may be repeated: what has
 -- been counted is not counted again.
+-- Versions are times: microseconds since the batch was first declared, by the callers' clocks, and one more each time at
+-- least. So where a failover loses positions, the next ones are greater, and who saw the lost ones does not drop them.
 -- Like update.lua it decodes no JSON, touches no second key, and reads no clock. Of what stands in the hash it reads the
 -- head of a photo's JSON, which it wrote itself: where somebody else wrote, `tracked` is not the position any more.
 --
 -- KEYS[1]   the batch's hash, batch:progress:ID
 -- ARGV[1]   mode: "declare", "photo", "cancel" or "reopen"
--- ARGV[2]   now, in milliseconds since the Unix epoch: when it happened, and the epoch that begins with it
+-- ARGV[2]   now, in milliseconds since the Unix epoch, anew for each attempt: for the version, the message's `at`, and the
+--           epoch that begins with it
 -- ARGV[3]   updatedAt: the same for people, RFC 3339
 -- ARGV[4]   channel to publish on
 -- ARGV[5]   the batch's id
@@ -39,7 +42,7 @@ local held = {}
 local kind = redis.call('TYPE', key)['ok']
 if kind == 'hash' then
   held = redis.call('HMGET', key, 'epoch', 'version', 'tracked', 'head', 'status', 'queued', 'processing', 'completed',
-    'failed', 'bytes', 'ttl')
+    'failed', 'bytes', 'ttl', 'born')
 end
 local epoch, version, head = tonumber(held[1] or ''), tonumber(held[2] or ''), held[4] or ''
 local stored = epoch and version
@@ -59,7 +62,10 @@ local function total() return count.QUEUED + count.PROCESSING + count.COMPLETED 
 local function is_terminal() return status and status ~= 'QUEUED' and status ~= 'PROCESSING' end
 local function unchanged(reply) return { reply, 0, head } end
 
-local from, to = version or 0, (version or 0) + 1
+-- When it was first declared, in milliseconds.
+local born = stored and (tonumber(held[12] or '') or epoch) or now
+local from = stored and version or 0
+local to = math.max(from + 1, (now - born) * 1000)
 local ended, owner = is_terminal(), ''
 local fields, photos = {}, {}
 
@@ -168,7 +174,8 @@ if not stored and kind ~= 'none' then
 end
 redis.call('HSET', key, 'epoch', digits(epoch), 'version', digits(to), 'ended', is_terminal() and '1' or '0', 'head', head,
   'tracked', position, 'status', status, 'queued', digits(count.QUEUED), 'processing', digits(count.PROCESSING),
-  'completed', digits(count.COMPLETED), 'failed', digits(count.FAILED), 'bytes', digits(bytes), 'ttl', ttl)
+  'completed', digits(count.COMPLETED), 'failed', digits(count.FAILED), 'bytes', digits(bytes), 'ttl', ttl,
+  'born', digits(born))
 if owner ~= '' then redis.call('HSET', key, 'owner', owner) end
 for first = 1, #fields, 2000 do
   redis.call('HSET', key, unpack(fields, first, math.min(first + 1999, #fields)))

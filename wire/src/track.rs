@@ -11,14 +11,15 @@ use crate::{
 /// The script. It counts, derives status and end, writes, expires and publishes; it never decodes JSON.
 pub const TRACK_LUA: &str = include_str!("track.lua");
 
-/// What every call says: of which batch, and when it happened.
+/// What every call says: of which batch, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Context<'a> {
     /// What stands before each name (`KEY_PREFIX`).
     pub prefix: &'a str,
     /// Which batch.
     pub batch: &'a BatchId,
-    /// When it happened: the message's `at`, and the epoch that begins with it, if one does.
+    /// When this attempt is made, anew for each: the version follows from it, the message's `at`, and the epoch that
+    /// begins with it, if one does.
     pub cause: Cause,
     /// The same for people, RFC 3339.
     pub updated_at: &'a str,

@@ -5,7 +5,6 @@ use std::{future::IntoFuture, pin::Pin, time::Duration};
 use wire::{PhotoId, track};
 
 use super::{Outcome, TrackError, Tracker};
-use crate::publisher::now_ms;
 
 /// Made by [`Publisher::tracker`](crate::Publisher::tracker); await it.
 ///
@@ -84,7 +83,7 @@ impl TrackerBuilder {
         }
         let ttl = ttl.unwrap_or(tracker.publisher.store().policy().ttl).as_secs();
         let declare = |context: track::Context<'_>| track::declare(context, ttl, owner.as_deref(), &photos);
-        let declared = tracker.concluded(tracker.send(now_ms().into(), declare).await?)?;
+        let declared = tracker.concluded(tracker.send(None, declare).await?)?;
         if declared.outcome == Outcome::Ended {
             return Err(TrackError::Cancelled(tracker.batch));
         }
