@@ -42,7 +42,8 @@ pub enum PublishError {
     /// What Redis holds under the batch's key can't be read. Publish the whole state, or invalidate.
     #[error("what redis holds can't be read: {0}")]
     Unreadable(#[source] StateError),
-    /// Redis answered no. The same command gets the same answer until someone changes Redis.
+    /// Redis answered no. The same command gets the same answer until someone changes Redis; but for `NOREPLICAS`,
+    /// `TRYAGAIN` and `BUSY`, which pass, and which a [`Tracker`](crate::Tracker) waits for.
     #[error("redis rejected {command}: {message}")]
     Rejected {
         /// The command.
@@ -92,6 +93,16 @@ impl PublishError {
         }
         Self::NotAdmitted { message: error.to_string() }
     }
+
+    /// Whether Redis said no for a moment: it has too few replicas, moves the slot, or runs a script for long. The
+    /// connection is sound. Redis before 7 wraps what a command in a script said into words of its own, so the code may
+    /// stand anywhere.
+    pub(crate) fn is_passing(&self) -> bool {
+        let Self::Rejected { message, .. } = self else { return false };
+        let mut words = message.split(|c: char| !c.is_ascii_alphanumeric());
+        // `TryAgain`: as the library calls it.
+        words.any(|word| matches!(word, "NOREPLICAS" | "TRYAGAIN" | "TryAgain" | "BUSY"))
+    }
 }
 
 /// Redis' own words where it said no: the library puts its codes into quotation marks.
@@ -114,4 +125,28 @@ pub(crate) fn is_transport(error: &redis::RedisError) -> bool {
             | ErrorKind::MasterNameNotFoundBySentinel
             | ErrorKind::Server(Server::BusyLoading | Server::ReadOnly | Server::MasterDown | Server::ClusterDown)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use redis::Value;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_that_passes_is_told_from_one_that_stays_in_a_script_too() {
+        let passes = |line: &str| {
+            let answer = redis::parse_redis_value(format!("-{line}\r\n").as_bytes()).and_then(Value::extract_error);
+            PublishError::from_redis("EVALSHA", answer.unwrap_err()).is_passing()
+        };
+        assert!(passes("NOREPLICAS Not enough good replicas to write. script: 63513ef7, on @user_script:171."));
+        assert!(passes(
+            "ERR Error running script (call to f_63): @user_script:1: @user_script: 1: -NOREPLICAS Not enough good replicas."
+        ));
+        assert!(passes("TRYAGAIN Multiple keys request during rehashing of slot"));
+        assert!(passes("BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."));
+        assert!(!passes("OOM command not allowed when used memory > 'maxmemory'."));
+        assert!(!passes("NOPERM this user has no permissions to run the 'evalsha' command"));
+        assert!(!passes("LOADING Redis is loading the dataset in memory"));
+    }
 }

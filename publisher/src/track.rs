@@ -28,7 +28,8 @@ pub const DEFAULT_PATIENCE: Duration = Duration::from_secs(30);
 /// the same batch at the same time. Made by [`Publisher::tracker`] and [`Publisher::tracked`]; cheap to clone.
 ///
 /// **Every call may be repeated**, by whoever does not know whether it was heard: a photo counts once. So a call goes on
-/// trying by itself while Redis does not answer, for [`DEFAULT_PATIENCE`] or [`Tracker::patience`]. In which order the
+/// trying by itself while Redis does not answer, or takes no writes for a moment (`NOREPLICAS`, `TRYAGAIN`, `BUSY`), for
+/// [`DEFAULT_PATIENCE`] or [`Tracker::patience`]. In which order the
 /// calls arrive does not matter either, a photo only rises: queued, processing, failed, completed.
 ///
 /// **What Redis loses is lost here**: nothing else knows the count. A Redis that comes back empty, or a batch that was not
@@ -195,7 +196,7 @@ impl Tracker {
         self.concluded(self.send(None, track::reopen).await?)
     }
 
-    /// Makes a call and repeats it while Redis does not answer.
+    /// Makes a call and repeats it while Redis does not answer, or says no for a moment.
     async fn send(
         &self,
         trace: Option<TraceParent>,
@@ -206,7 +207,7 @@ impl Tracker {
             let result = self.attempt(trace, &make).await;
             let left = self.patience.saturating_sub(begun.elapsed());
             match result {
-                Err(TrackError::Publish(error @ PublishError::Unanswered { .. })) if !left.is_zero() => {
+                Err(TrackError::Publish(error)) if !left.is_zero() && may_pass(&error) => {
                     failures += 1;
                     tracing::warn!(batch = %self.batch, %error, "counting: trying again");
                     tokio::time::sleep(backoff::random_pause(failures).min(left)).await;
@@ -385,6 +386,11 @@ impl TrackedPhoto<'_> {
         }
         self.tracker.concluded(answer)
     }
+}
+
+/// Whether it may be over soon.
+fn may_pass(error: &PublishError) -> bool {
+    matches!(error, PublishError::Unanswered { .. }) || error.is_passing()
 }
 
 /// A time in milliseconds since the Unix epoch, for people.

@@ -365,3 +365,17 @@ async fn calls_wait_for_an_absent_redis_and_what_it_lost_is_told_with_what_to_do
     let metrics = publisher.metrics();
     assert_eq!((metrics.applied, metrics.unknown), (3, 1));
 }
+
+#[tokio::test]
+async fn a_report_waits_for_a_redis_that_takes_no_writes_for_a_moment() {
+    let (server, publisher, tracker) = three().await;
+    server.run::<()>(&["CONFIG", "SET", "min-replicas-to-write", "1"]).await.unwrap();
+    let impatient = tracker.clone().patience(Duration::ZERO);
+    let refused = impatient.photo(&id("1")).started().await.unwrap_err();
+    assert!(refused.to_string().contains("NOREPLICAS"), "{refused}");
+    let waiting = tokio::spawn(async move { tracker.photo(&id("1")).started().await });
+    eventually("it tries again", async || (publisher.metrics().failed >= 3).then_some(())).await;
+    server.run::<()>(&["CONFIG", "SET", "min-replicas-to-write", "0"]).await.unwrap();
+    assert_eq!(within("it counts", waiting).await.unwrap().unwrap().outcome, Outcome::Counted);
+    assert_eq!(publisher.metrics().connections_lost, 0, "the connection is sound");
+}
