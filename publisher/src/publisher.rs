@@ -279,7 +279,7 @@ impl Publisher {
     /// # Errors
     /// [`EditError::Source`] where there is a source: the batch is opened again in its database.
     pub async fn reopen(&self, batch: &BatchId) -> Result<BatchState, EditError> {
-        match edit::counted(self.tracked(batch).patience(Duration::ZERO).reopen().await)? {
+        match edit::counted(self.tracked(batch).reopen().await)? {
             None => self.edit(batch, edit::reopened).await,
             Some(Tracked { outcome: Outcome::Counted, .. }) => self.held(batch).await,
             Some(Tracked { outcome: Outcome::Already, head }) => Err(EditError::Open(head.status)),
@@ -301,7 +301,7 @@ impl Publisher {
     /// # Errors
     /// [`EditError::Source`] where there is a source.
     pub async fn cancel(&self, batch: &BatchId) -> Result<BatchState, EditError> {
-        match edit::counted(self.tracked(batch).patience(Duration::ZERO).cancel().await)? {
+        match edit::counted(self.tracked(batch).cancel().await)? {
             None => self.edit(batch, edit::cancelled).await,
             Some(Tracked { outcome: Outcome::Counted, .. }) => self.held(batch).await,
             Some(Tracked { head, .. }) => Err(EditError::Ended(head.status)),

@@ -21,13 +21,14 @@ mod error;
 pub use builder::TrackerBuilder;
 pub use error::TrackError;
 
-/// How long a tracker's calls go on trying to reach Redis.
+/// How long a tracker's reports and declarations go on trying to reach Redis.
 pub const DEFAULT_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Counts one batch in Redis: any number of trackers, in any number of processes, on any number of machines, may count
 /// the same batch at the same time. Made by [`Publisher::tracker`] and [`Publisher::tracked`]; cheap to clone.
 ///
-/// **Every call may be repeated**, by whoever does not know whether it was heard: a photo counts once. So a call goes on
+/// **Every report may be repeated**, by whoever does not know whether it was heard, and every declaration: a photo counts
+/// once. So a call goes on
 /// trying by itself while Redis does not answer, or takes no writes for a moment (`NOREPLICAS`, `TRYAGAIN`, `BUSY`), for
 /// [`DEFAULT_PATIENCE`] or [`Tracker::patience`]. In which order the
 /// calls arrive does not matter either, a photo only rises: queued, processing, failed, completed.
@@ -121,12 +122,12 @@ impl Tracker {
         Self { publisher, batch, patience: DEFAULT_PATIENCE }
     }
 
-    /// How long its calls go on trying to reach Redis; zero: each tries once. One attempt may outlast it.
+    /// How long its reports go on trying to reach Redis; zero: each tries once. One attempt may outlast it.
     ///
     /// ```no_run
     #[doc = include_str!("examples/publisher.txt")]
-    /// // Behind a request that somebody waits for: one attempt, and an error that can be shown.
-    /// publisher.tracked(&batch).patience(Duration::ZERO).cancel().await?;
+    /// // Where the queue itself tries a job again: one attempt, and an error.
+    /// publisher.tracked(&batch).patience(Duration::ZERO).photo(&photo).started().await?;
     /// # Ok(())
     /// # }
     /// ```
@@ -161,7 +162,8 @@ impl Tracker {
         TrackedPhoto { tracker: self, photo: photo.clone(), trace: None }
     }
 
-    /// Ends the batch as cancelled, if it is open. What is reported of its photos afterwards changes nothing.
+    /// Ends the batch as cancelled, if it is open. What is reported of its photos afterwards changes nothing. Tried once,
+    /// without patience: repeated, it could end what somebody has opened again since.
     ///
     /// ```no_run
     #[doc = include_str!("examples/publisher.txt")]
@@ -174,13 +176,15 @@ impl Tracker {
     /// ```
     ///
     /// # Errors
-    /// Why it was not heard, or not taken.
+    /// Why it was not heard, or not taken. After [`PublishError::Unanswered`] it is not known whether it was done: look
+    /// ([`Publisher::cached`]), and call again.
     pub async fn cancel(&self) -> Result<Tracked, TrackError> {
-        self.concluded(self.send(None, track::cancel).await?)
+        self.concluded(self.attempt(None, track::cancel).await?)
     }
 
     /// Opens an ended batch again, in a new epoch: what has failed or had not ended is queued, what is completed stays.
-    /// Then have those photos worked on again.
+    /// Then have those photos worked on again. Tried once, as [`Tracker::cancel`]: repeated, it could undo a cancel that
+    /// came since.
     ///
     /// ```no_run
     #[doc = include_str!("examples/publisher.txt")]
@@ -191,9 +195,10 @@ impl Tracker {
     /// ```
     ///
     /// # Errors
-    /// Why it was not heard, or not taken.
+    /// Why it was not heard, or not taken. After [`PublishError::Unanswered`] it is not known whether it was done: look
+    /// ([`Publisher::cached`]), and call again.
     pub async fn reopen(&self) -> Result<Tracked, TrackError> {
-        self.concluded(self.send(None, track::reopen).await?)
+        self.concluded(self.attempt(None, track::reopen).await?)
     }
 
     /// Makes a call and repeats it while Redis does not answer, or says no for a moment.

@@ -1,6 +1,6 @@
 -- Counts a batch that has no database behind it, in one round trip: a photo rises, counts, status and end follow from it,
--- the version rises, the hash is written, its life renewed, the change published. Every call may be repeated: what has
--- been counted is not counted again.
+-- the version rises, the hash is written, its life renewed, the change published. "declare" and "photo" may be repeated:
+-- what has been counted is not counted again. "cancel" and "reopen" undo each other, whoever has called the other since.
 -- Versions are times: microseconds since the batch was first declared, by the callers' clocks, and one more each time at
 -- least. So where a failover loses positions, the next ones are greater, and who saw the lost ones does not drop them.
 -- Like update.lua it decodes no JSON, touches no second key, and reads no clock. Of what stands in the hash it reads the

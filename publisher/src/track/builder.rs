@@ -62,7 +62,7 @@ impl TrackerBuilder {
         self
     }
 
-    /// How long the declaration, and the tracker's calls, go on trying to reach Redis: [`Tracker::patience`].
+    /// How long the declaration, and the tracker's reports, go on trying to reach Redis: [`Tracker::patience`].
     ///
     /// ```no_run
     #[doc = include_str!("../examples/publisher.txt")]

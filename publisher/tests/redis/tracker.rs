@@ -348,7 +348,8 @@ async fn who_has_seen_what_a_failover_lost_still_sees_the_right_end() {
 async fn calls_wait_for_an_absent_redis_and_what_it_lost_is_told_with_what_to_do() {
     let (mut server, publisher, tracker) = three().await;
     server.kill();
-    let impatient = tracker.clone().patience(Duration::ZERO).cancel().await.unwrap_err();
+    let impatient = tracker.clone().patience(Duration::ZERO);
+    let impatient = impatient.photo(&id("1")).started().await.unwrap_err();
     assert!(matches!(impatient, TrackError::Publish(PublishError::Unanswered { .. })), "{impatient}");
     let waiting = tokio::spawn({
         let tracker = tracker.clone();
@@ -378,4 +379,14 @@ async fn a_report_waits_for_a_redis_that_takes_no_writes_for_a_moment() {
     server.run::<()>(&["CONFIG", "SET", "min-replicas-to-write", "0"]).await.unwrap();
     assert_eq!(within("it counts", waiting).await.unwrap().unwrap().outcome, Outcome::Counted);
     assert_eq!(publisher.metrics().connections_lost, 0, "the connection is sound");
+}
+
+#[tokio::test]
+async fn a_cancel_and_a_reopen_are_tried_once() {
+    let (mut server, publisher, tracker) = three().await;
+    server.kill();
+    for call in [tracker.cancel().await, tracker.reopen().await] {
+        assert!(matches!(call, Err(TrackError::Publish(PublishError::Unanswered { .. }))), "{call:?}");
+    }
+    assert_eq!(publisher.metrics().unreachable, 2);
 }
