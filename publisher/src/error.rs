@@ -141,7 +141,7 @@ mod tests {
         };
         assert!(passes("NOREPLICAS Not enough good replicas to write. script: 63513ef7, on @user_script:171."));
         assert!(passes(
-            "ERR Error running script (call to f_63): @user_script:1: @user_script: 1: -NOREPLICAS Not enough good replicas."
+            "ERR Error running script (call to f_63): @user_script:1: @user_script: 1: -NOREPLICAS Not enough replicas."
         ));
         assert!(passes("TRYAGAIN Multiple keys request during rehashing of slot"));
         assert!(passes("BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."));

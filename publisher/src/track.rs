@@ -3,7 +3,13 @@
 //! In scope: the calls, their repetition while Redis is away, what is made of the script's replies.
 //! Out of scope: counting, which `wire`'s `track.lua` does.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -112,7 +118,8 @@ pub enum Outcome {
     Counted,
     /// Nothing changed: it was so already, or further.
     Already,
-    /// Nothing changed: the batch has ended. Of a photo: it was cancelled. Of `cancel`: it had ended by itself. Of
+    /// Nothing changed: the batch has ended. Of a photo: it was cancelled, or the work that failed began before a
+    /// `reopen`. Of `cancel`: it had ended by itself. Of
     /// `reopen`: every photo is completed.
     Ended,
 }
@@ -159,7 +166,7 @@ impl Tracker {
     /// # }
     /// ```
     pub fn photo(&self, photo: &PhotoId) -> TrackedPhoto<'_> {
-        TrackedPhoto { tracker: self, photo: photo.clone(), trace: None }
+        TrackedPhoto { tracker: self, photo: photo.clone(), trace: None, began: Arc::default() }
     }
 
     /// Ends the batch as cancelled, if it is open. What is reported of its photos afterwards changes nothing. Tried once,
@@ -183,8 +190,9 @@ impl Tracker {
     }
 
     /// Opens an ended batch again, in a new epoch: what has failed or had not ended is queued, what is completed stays.
-    /// Then have those photos worked on again. Tried once, as [`Tracker::cancel`]: repeated, it could undo a cancel that
-    /// came since.
+    /// Then have those photos worked on again. Work from before still counts where it succeeds; where it fails it changes
+    /// nothing, if it was reported as [`started`](TrackedPhoto::started). Tried once, as [`Tracker::cancel`]: repeated, it
+    /// could undo a cancel that came since.
     ///
     /// ```no_run
     #[doc = include_str!("examples/publisher.txt")]
@@ -285,7 +293,7 @@ impl Tracker {
     }
 }
 
-/// One photo of a tracked batch; made by [`Tracker::photo`].
+/// One photo of a tracked batch, and one piece of work on it; made by [`Tracker::photo`].
 ///
 /// ```no_run
 #[doc = include_str!("examples/publisher.txt")]
@@ -305,6 +313,8 @@ pub struct TrackedPhoto<'a> {
     tracker: &'a Tracker,
     photo: PhotoId,
     trace: Option<TraceParent>,
+    /// The epoch in which the work began; 0: not known. Clones are of the same work.
+    began: Arc<AtomicU64>,
 }
 
 impl TrackedPhoto<'_> {
@@ -322,7 +332,8 @@ impl TrackedPhoto<'_> {
     }
 
     /// It is being worked on. Of a photo that has ended this changes nothing: one that is tried again after it failed is
-    /// shown as failed until it is completed.
+    /// shown as failed until it is completed. The answer says in which epoch the work began: `failed` of this value, or a
+    /// clone, passes it on.
     ///
     /// ```no_run
     #[doc = include_str!("examples/publisher.txt")]
@@ -334,7 +345,9 @@ impl TrackedPhoto<'_> {
     /// # Errors
     /// Why it was not heard, or not taken.
     pub async fn started(&self) -> Result<Tracked, TrackError> {
-        self.report(self.now(PhotoStatus::Processing)).await
+        let started = self.report(self.now(PhotoStatus::Processing), None).await?;
+        self.began.store(started.head.position.epoch(), Ordering::Relaxed);
+        Ok(started)
     }
 
     /// It is done, with what was found out, which first goes through [`PublisherBuilder::redact`]. The first result that
@@ -357,11 +370,12 @@ impl TrackedPhoto<'_> {
     /// # Errors
     /// Why it was not heard, or not taken. [`TrackError::TooLarge`]: report it with less, or without a result.
     pub async fn completed(&self, result: impl Into<Option<Json>>) -> Result<Tracked, TrackError> {
-        self.report(self.now(PhotoStatus::Completed).with_result(result)).await
+        self.report(self.now(PhotoStatus::Completed).with_result(result), None).await
     }
 
     /// It is given up, with why, in words, which first go through [`PublisherBuilder::redact`]. The first reason that is
-    /// heard stays.
+    /// heard stays. Where the batch was opened again since [`started`](Self::started) was answered, the photo was queued
+    /// for other work, and this changes nothing: [`Outcome::Ended`]. Without `started` that is not known, and it counts.
     ///
     /// ```no_run
     #[doc = include_str!("examples/publisher.txt")]
@@ -375,7 +389,8 @@ impl TrackedPhoto<'_> {
     /// # Errors
     /// Why it was not heard, or not taken.
     pub async fn failed(&self, reason: impl Into<String>) -> Result<Tracked, TrackError> {
-        self.report(self.now(PhotoStatus::Failed).with_error(reason.into())).await
+        let began = Some(self.began.load(Ordering::Relaxed)).filter(|epoch| *epoch > 0);
+        self.report(self.now(PhotoStatus::Failed).with_error(reason.into()), began).await
     }
 
     /// The script gives it a version.
@@ -383,9 +398,9 @@ impl TrackedPhoto<'_> {
         Photo::new(self.photo.clone(), status, 0)
     }
 
-    async fn report(&self, mut photo: Photo) -> Result<Tracked, TrackError> {
+    async fn report(&self, mut photo: Photo, began: Option<u64>) -> Result<Tracked, TrackError> {
         self.tracker.publisher.store().policy().redact(std::slice::from_mut(&mut photo));
-        let answer = self.tracker.send(self.trace, |context| track::photo(context, &photo)).await?;
+        let answer = self.tracker.send(self.trace, |context| track::photo(context, &photo, began)).await?;
         if answer.reply == Reply::UnknownPhoto {
             return Err(TrackError::UnknownPhoto { batch: self.tracker.batch.clone(), photo: photo.photo_id });
         }

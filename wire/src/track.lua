@@ -16,7 +16,8 @@
 -- ARGV[6]   traceparent, or ""
 -- declare:  ARGV[7] seconds to live, ARGV[8] owner or "" to keep the one stored, ARGV[9…] ids of photos
 -- photo:    ARGV[7] id, ARGV[8] status (PROCESSING, FAILED or COMPLETED), ARGV[9] what its JSON has after the version:
---           "" or ,"result":JSON or ,"error":"WORDS" (with the comma before it)
+--           "" or ,"result":JSON or ,"error":"WORDS" (with the comma before it), ARGV[10] of FAILED: the epoch in which the
+--           work began, or "" or nothing
 --
 -- Returns {reply, replaced, head}: reply is counted; already or ended (nothing changed: it was so, or the batch has
 -- ended); unknown, untracked, unknown-photo, too-many, too-large or last (nothing changed: it can't be). replaced is 1
@@ -105,13 +106,16 @@ if mode == 'declare' then
   if total() > MAX_PHOTOS then return unchanged('too-many') end
   if bytes > MAX_STATE_BYTES then return unchanged('too-large') end
 elseif mode == 'photo' then
-  local id, new, tail = unpack(ARGV, 7, 9)
+  local id, new, tail, began = ARGV[7], ARGV[8], ARGV[9], tonumber(ARGV[10] or '')
   local json = redis.call('HMGET', key, 'photo:' .. id)[1]
   if not json then return unchanged('unknown-photo') end
   local _, old, old_tail = string.match(json, PHOTO)
   if not RANK[old or ''] then return unchanged('untracked') end
   if RANK[new] <= RANK[old] then return unchanged('already') end
   if status == 'CANCELLED' then return unchanged('ended') end
+  -- A reopen came between, and has queued it for others. Of work from before the first declaration that Redis knows
+  -- nobody can say so: the batch was lost, and the work goes on.
+  if new == 'FAILED' and began and born <= began and began < epoch then return unchanged('ended') end
   local growth = #tail - #old_tail
   if growth > 0 and bytes + growth > MAX_STATE_BYTES then return unchanged('too-large') end
   bytes = bytes + growth

@@ -32,7 +32,7 @@ pub enum Reply {
     Counted,
     /// Nothing changed: it was so already, or further.
     Already,
-    /// Nothing changed: the batch has ended, and stays as it is.
+    /// Nothing changed: the batch has ended, and stays as it is; or it was opened again since the work began that failed.
     Ended,
     /// Redis holds no such batch.
     Unknown,
@@ -110,17 +110,19 @@ pub fn declare<'a>(
 }
 
 /// A call that raises a photo to its status, with its result or its error. Its version is not looked at: the script gives
-/// one.
+/// one. `began`: the epoch in which the work began, where that is known: a failure of work from before a reopen is late,
+/// and answered [`Reply::Ended`].
 ///
 /// # Errors
 /// [`StateError::PhotoTooLarge`], counted with the longest version.
-pub fn photo(context: Context<'_>, photo: &Photo) -> Result<Call, StateError> {
+pub fn photo(context: Context<'_>, photo: &Photo, began: Option<u64>) -> Result<Call, StateError> {
     let photo = Photo { version: MAX_INTEGER, ..photo.clone() };
     let (whole, bare) = (photo.to_json()?, Photo::new(photo.photo_id.clone(), photo.status, MAX_INTEGER).to_json()?);
     // Both end with the closing brace, which the script sets.
     let tail = &whole[bare.len() - 1..whole.len() - 1];
     let status = serde_json::to_value(photo.status).ok().and_then(|status| status.as_str().map(str::to_owned));
-    call(context, "photo", [photo.photo_id.to_string(), status.unwrap_or_default(), tail.to_owned()])
+    let began = began.map(|epoch| epoch.to_string()).unwrap_or_default();
+    call(context, "photo", [photo.photo_id.to_string(), status.unwrap_or_default(), tail.to_owned(), began])
 }
 
 /// A call that ends an open batch as cancelled.
@@ -185,11 +187,15 @@ mod tests {
         assert_eq!(args(|context| declare(context, 60, Some("user-1"), &ids)), ["declare", "60", "user-1", "a", "b"]);
         assert_eq!(args(|context| declare(context, 0, None, &ids[..1])), ["declare", "1", "", "b"]);
         let started = bare("a", PhotoStatus::Processing, 7);
-        assert_eq!(args(|context| photo(context, &started)), ["photo", "a", "PROCESSING", ""]);
+        assert_eq!(args(|context| photo(context, &started, None)), ["photo", "a", "PROCESSING", "", ""]);
         let done = bare("a", PhotoStatus::Completed, 7).with_result(Json::new(&serde_json::json!({"width": 9})).ok());
-        assert_eq!(args(|context| photo(context, &done)), ["photo", "a", "COMPLETED", r#","result":{"width":9}"#]);
+        assert_eq!(
+            args(|context| photo(context, &done, None)),
+            ["photo", "a", "COMPLETED", r#","result":{"width":9}"#, ""]
+        );
         let failed = bare("a", PhotoStatus::Failed, 7).with_error("not a \"JPEG\"".to_owned());
-        assert_eq!(args(|context| photo(context, &failed)), ["photo", "a", "FAILED", r#","error":"not a \"JPEG\"""#]);
+        let words = r#","error":"not a \"JPEG\"""#;
+        assert_eq!(args(|context| photo(context, &failed, Some(41))), ["photo", "a", "FAILED", words, "41"]);
         assert_eq!(args(cancel), ["cancel"]);
         assert_eq!(args(reopen), ["reopen"]);
     }
@@ -202,7 +208,7 @@ mod tests {
         assert_eq!(declare(context, 9, None, &ids), Err(StateError::TooManyPhotos(MAX_PHOTOS + 1)));
         assert_eq!(declare(context, 9, Some(&"x".repeat(300)), &ids[..1]), Err(StateError::Owner(300)));
         let large = bare("a", PhotoStatus::Failed, 1).with_error("x".repeat(MAX_PHOTO_BYTES));
-        assert!(matches!(photo(context, &large), Err(StateError::PhotoTooLarge { .. })));
+        assert!(matches!(photo(context, &large, None), Err(StateError::PhotoTooLarge { .. })));
         let late = Context { updated_at: &"x".repeat(41), ..context };
         assert_eq!(cancel(late), Err(StateError::UpdatedAt(41)));
     }

@@ -184,6 +184,43 @@ async fn a_cancelled_batch_stays_as_it_is_until_it_is_opened_again() {
 }
 
 #[tokio::test]
+async fn work_from_before_a_reopen_completes_a_photo_and_does_not_fail_it() {
+    let (_server, publisher, tracker) = three().await;
+    let (one, two) = (id("1"), id("2"));
+    let (one, two) = (tracker.photo(&one), tracker.photo(&two));
+    for photo in [&one, &two] {
+        photo.started().await.unwrap();
+    }
+    tracker.cancel().await.unwrap();
+    let open = tracker.reopen().await.unwrap().head;
+    let late = one.clone().failed("late").await.unwrap();
+    assert_eq!((late.outcome, &late.head), (Outcome::Ended, &open));
+    assert_eq!(*held(&publisher, &batch("a")).await.head(), open);
+    let counted = (Outcome::Counted, BatchStatus::Processing, [2, 0, 1, 0]);
+    assert_eq!(shown(&two.completed(None).await.unwrap()), counted);
+
+    // Work of the new epoch fails it, and work of which nothing is known.
+    one.started().await.unwrap();
+    assert_eq!(one.failed("not a JPEG").await.unwrap().outcome, Outcome::Counted);
+    assert_eq!(one.failed("not a JPEG").await.unwrap().outcome, Outcome::Already);
+    assert_eq!(tracker.photo(&id("3")).failed("not a JPEG").await.unwrap().outcome, Outcome::Counted);
+}
+
+#[tokio::test]
+async fn work_that_began_before_redis_lost_the_batch_can_fail_in_the_one_declared_anew() {
+    let (server, publisher, tracker) = three().await;
+    let one = id("1");
+    let photo = tracker.photo(&one);
+    let began = photo.started().await.unwrap().head.position.epoch();
+    server.run::<()>(&["FLUSHALL"]).await.unwrap();
+    // Its epoch is a later millisecond.
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    publisher.tracker(&batch("a"), &ids(&["1", "2"])).await.unwrap();
+    assert!(held(&publisher, &batch("a")).await.position().epoch() > began);
+    assert_eq!(photo.failed("not a JPEG").await.unwrap().outcome, Outcome::Counted);
+}
+
+#[tokio::test]
 async fn the_librarys_cancel_and_reopen_keep_a_tracked_batch_tracked() {
     let (_server, publisher, tracker) = three().await;
     assert!(matches!(publisher.reopen(&batch("a")).await, Err(EditError::Open(BatchStatus::Queued))));

@@ -83,7 +83,8 @@ pub(crate) fn status_of(counts: Counts) -> BatchStatus {
 #[derive(Debug)]
 enum Step {
     Declare(Vec<PhotoId>),
-    Report(Photo),
+    /// By work that began in this epoch.
+    Report(Photo, Option<u64>),
     Cancel,
     Reopen,
 }
@@ -104,6 +105,12 @@ impl Model {
         let cancelled = self.status == Some(BatchStatus::Cancelled);
         let time = if self.status.is_some() { now.saturating_sub(self.born) * 1_000 } else { 0 };
         let next = time.max(self.version + 1);
+        let is_late = match step {
+            Step::Report(photo, Some(began)) if photo.status == PhotoStatus::Failed => {
+                (self.born..self.epoch).contains(began)
+            }
+            _ => false,
+        };
         match step {
             Step::Declare(ids) => {
                 let new: Vec<_> = ids.iter().filter(|id| !self.photos.contains_key(id)).collect();
@@ -116,10 +123,11 @@ impl Model {
                 self.photos.extend(new.into_iter().map(|id| (id.clone(), queued(id, next))));
             }
             _ if self.status.is_none() => return Reply::Unknown,
-            Step::Report(photo) => match self.photos.get_mut(&photo.photo_id) {
+            Step::Report(photo, _) => match self.photos.get_mut(&photo.photo_id) {
                 None => return Reply::UnknownPhoto,
                 Some(held) if rank(held.status) >= rank(photo.status) => return Reply::Already,
                 Some(_) if cancelled => return Reply::Ended,
+                Some(_) if is_late => return Reply::Ended,
                 Some(held) => {
                     *held = photo.clone();
                     held.version = next;
@@ -170,8 +178,9 @@ fn found(state: Option<BatchState>) -> Option<(String, BatchStatus, Counts, Vec<
     Some((position, head.status, head.counts, state.photos().cloned().collect()))
 }
 
-/// Reports of six photos more often than all else, of which one or two are mostly not declared yet.
-fn random_step(dice: &mut Dice) -> Step {
+/// Reports of six photos more often than all else, of which one or two are mostly not declared yet. Half of them say when
+/// their work began: at `epoch`, or some time before.
+fn random_step(dice: &mut Dice, epoch: u64) -> Step {
     let id = |n: u64| PhotoId::new(&format!("p{n}")).unwrap();
     match dice.below(20) {
         0 => Step::Cancel,
@@ -179,11 +188,13 @@ fn random_step(dice: &mut Dice) -> Step {
         3..=5 => Step::Declare((0..=dice.below(3)).map(|_| id(dice.below(6))).collect()),
         n => {
             let (id, what) = (id(dice.below(6)), dice.below(100));
-            Step::Report(match n {
+            let began = (dice.below(2) > 0).then(|| epoch.saturating_sub(dice.below(3) * 20));
+            let photo = match n {
                 6..=10 => Photo::new(id, PhotoStatus::Processing, 0),
                 11..=14 => Photo::new(id, PhotoStatus::Failed, 0).with_error(format!("\"version\":{what}}}")),
                 _ => Photo::new(id, PhotoStatus::Completed, 0).with_result(result(what)),
-            })
+            };
+            Step::Report(photo, began)
         }
     }
 }
@@ -196,7 +207,7 @@ fn result(n: u64) -> Option<Json> {
 fn call(step: &Step, context: Context<'_>) -> Result<Call, StateError> {
     match step {
         Step::Declare(ids) => track::declare(context, 60, None, ids),
-        Step::Report(photo) => track::photo(context, photo),
+        Step::Report(photo, began) => track::photo(context, photo, *began),
         Step::Cancel => track::cancel(context),
         Step::Reopen => track::reopen(context),
     }
@@ -213,7 +224,7 @@ async fn the_script_and_a_plain_model_of_it_agree_on_any_calls_one_after_the_oth
         let (mut dice, mut model, id) = (Dice(seed), Model::default(), batch(&format!("b{seed}")));
         for number in 0..STEPS {
             // Clocks that go on, and do not agree.
-            let (step, now) = (random_step(&mut dice), 1_000 + number + dice.below(50));
+            let (step, now) = (random_step(&mut dice, model.epoch), 1_000 + number + dice.below(50));
             let call = call(&step, Context { prefix: "", batch: &id, cause: now.into(), updated_at: "then" }).unwrap();
             let (word, replaced, head): (String, i64, Vec<u8>) =
                 script.key(&call.key).arg(&call.args).invoke_async(&mut connection).await.unwrap();
