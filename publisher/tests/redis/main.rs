@@ -24,6 +24,7 @@ mod states;
 #[cfg(feature = "tls")]
 mod tls;
 mod tracker;
+mod tracker_faults;
 mod tracker_model;
 mod tracker_workers;
 mod watching;
