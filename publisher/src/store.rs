@@ -94,7 +94,7 @@ impl Store {
         Settings::new(&self.prefix, ttl_secs)
     }
 
-    /// Counts. Safe to repeat.
+    /// Counts. Safe to repeat, but for a cancel and a reopen.
     pub(crate) async fn track(&self, call: &script::Call) -> Result<track::Answer, PublishError> {
         let (word, replaced, head): (String, i64, Vec<u8>) = self.link.script(&self.track, call).await?;
         track::Answer::read(&word, replaced, &head).ok_or_else(|| PublishError::Rejected {
