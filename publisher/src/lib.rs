@@ -93,8 +93,8 @@
 //!
 //! # Failovers
 //! A replica that becomes the master may lack what the old one has acknowledged. So whenever a connection is lost, a
-//! server says that it is no master, or a cluster's map names one no more (it is looked at each second for a minute after
-//! a write), what was sent lately is verified against the source, and sent again where it is missing.
+//! server says that it is no master, or sentinels or a cluster's map name one no more (they are asked each second for a
+//! minute after a write), what was sent lately is verified against the source, and sent again where it is missing.
 
 mod backoff;
 mod builder;

@@ -8,6 +8,8 @@
 
 #[cfg(feature = "cluster")]
 mod cluster;
+#[cfg(any(feature = "cluster", feature = "sentinel"))]
+mod look;
 mod loss;
 #[cfg(feature = "rest")]
 mod rest;
@@ -53,7 +55,7 @@ pub(crate) struct Link {
 }
 
 enum Way {
-    Server(Box<Server>),
+    Server(Arc<Server>),
     #[cfg(feature = "cluster")]
     Cluster(Arc<cluster::Cluster>),
     #[cfg(feature = "rest")]
@@ -79,10 +81,10 @@ impl Link {
         let address: Address = settings.url.parse().map_err(|error| wrong_address(&error))?;
         let settings = client_settings(settings);
         let way = match address {
-            Address::Server(info) => Server::fixed(&info, &settings, timeouts, &loss).map(Box::new).map(Way::Server),
+            Address::Server(info) => Server::fixed(&info, &settings, timeouts, &loss).map(Arc::new).map(Way::Server),
             #[cfg(feature = "sentinel")]
             Address::Sentinel { nodes, master } => {
-                Server::behind_sentinels(&nodes, &master, settings, timeouts, &loss).map(Box::new).map(Way::Server)
+                Server::behind_sentinels(&nodes, &master, settings, timeouts, &loss).map(Arc::new).map(Way::Server)
             }
             #[cfg(feature = "cluster")]
             Address::Cluster(nodes) => {
@@ -138,16 +140,21 @@ impl Link {
         }
     }
 
-    /// Waits until a connection that was in use is lost, or a master of the cluster is one no more.
+    /// Waits until a connection that was in use is lost, or a master is one no more, as sentinels or the cluster say.
     pub(crate) async fn lost(&self) {
         match &self.way {
+            #[cfg(feature = "sentinel")]
+            Way::Server(server) if server.is_named_by_sentinels() => tokio::select! {
+                () = self.loss.told() => {}
+                never = look::watch(server) => match never {},
+            },
             Way::Server(_) => self.loss.told().await,
             #[cfg(feature = "rest")]
             Way::Rest(_) => self.loss.told().await,
             #[cfg(feature = "cluster")]
             Way::Cluster(cluster) => tokio::select! {
                 () = self.loss.told() => {}
-                never = cluster::watch(cluster) => match never {},
+                never = look::watch(cluster) => match never {},
             },
         }
     }

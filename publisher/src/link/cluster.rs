@@ -6,13 +6,11 @@
 
 use std::{
     collections::HashMap,
-    convert::Infallible,
     io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use futures::future::select_ok;
@@ -22,13 +20,12 @@ use tokio::time::Instant;
 
 use super::{
     Loss, Subscription, Timeouts, Trouble,
+    look::{self, Watched},
     routing::{self, Node, Slots},
     server::Server,
 };
 use crate::{PublishError, error::is_transport, schedule::RECENT};
 
-/// How often the map is looked at while a loss would matter.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How many nodes are asked for the map at the same time; the first answer counts.
 const ASKED_TOGETHER: usize = 3;
 /// How often a command is sent on to another node. Redis' own clients take 5 for enough, too.
@@ -264,16 +261,29 @@ impl Cluster {
         Ok(server)
     }
 
-    /// When to look again; `None`: what was written is no longer of interest.
-    fn next_look(&self) -> Option<Instant> {
-        let known = self.known();
-        known.written_at.filter(|at| at.elapsed() < RECENT)?;
-        Some(known.looked_at.map_or_else(Instant::now, |at| at + LOOK_EVERY))
-    }
-
     /// A poisoned lock only says that a thread died between two assignments.
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watched for Cluster {
+    fn next_look(&self) -> Option<Instant> {
+        let known = self.known();
+        known.written_at.filter(|at| at.elapsed() < RECENT)?;
+        Some(known.looked_at.map_or_else(Instant::now, |at| at + look::EVERY))
+    }
+
+    fn begin_look(&self) -> bool {
+        self.known().looked_at = Some(Instant::now());
+        self.looking.try_lock().is_ok()
+    }
+
+    async fn look_again(&self) {
+        let looks = self.known().looks;
+        if let Err(trouble) = self.look(looks).await {
+            tracing::debug!(error = %trouble.told("CLUSTER"), "the map of the cluster could not be read");
+        }
     }
 }
 
@@ -287,39 +297,8 @@ impl Member {
     /// Whether it still is, by a map read now. One that has left the cluster answers as ever, and hears nothing of what is
     /// published on others.
     pub(super) async fn is_master(&self) -> bool {
-        let looks = self.cluster.known().looks;
-        if let Err(trouble) = self.cluster.look(looks).await {
-            tracing::debug!(error = %trouble.told("CLUSTER"), "the map of the cluster could not be read");
-        }
+        self.cluster.look_again().await;
         self.cluster.known().slots.masters().contains(&&self.node)
-    }
-}
-
-/// Looks at the map again and again while what was written is recent. A look is a task of its own: whoever waits here is
-/// interrupted often.
-pub(super) async fn watch(cluster: &Arc<Cluster>) -> Infallible {
-    loop {
-        let next = cluster.next_look();
-        tokio::time::sleep_until(next.unwrap_or_else(|| Instant::now() + LOOK_EVERY)).await;
-        if next.is_none() {
-            continue;
-        }
-        if cluster.looking.try_lock().is_err() {
-            // Somebody looks already: that will do.
-            cluster.known().looked_at = Some(Instant::now());
-            continue;
-        }
-        let looks = {
-            let mut known = cluster.known();
-            known.looked_at = Some(Instant::now());
-            known.looks
-        };
-        let cluster = Arc::clone(cluster);
-        tokio::spawn(async move {
-            if let Err(trouble) = cluster.look(looks).await {
-                tracing::debug!(error = %trouble.told("CLUSTER"), "the map of the cluster could not be read");
-            }
-        });
     }
 }
 

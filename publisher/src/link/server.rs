@@ -7,15 +7,18 @@ use std::sync::{
 };
 
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ProtocolVersion, PushInfo, PushKind, RedisResult, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ProtocolVersion, PushInfo, PushKind,
+    RedisResult, Value,
     aio::{ConnectionLike, MultiplexedConnection},
 };
 use redis_address::Settings;
 use tokio::sync::Mutex;
-
 #[cfg(feature = "sentinel")]
-use super::sentinel::Sentinels;
+use tokio::time::Instant;
+
 use super::{Loss, Timeouts, Trouble, subscription::PubSubscription};
+#[cfg(feature = "sentinel")]
+use super::{look::Watched, sentinel::Sentinels};
 use crate::{PublishError, error::is_transport};
 
 pub(super) struct Server {
@@ -26,9 +29,9 @@ pub(super) struct Server {
 }
 
 enum Whereabouts {
-    Fixed(Clients),
+    Fixed(Box<Clients>),
     #[cfg(feature = "sentinel")]
-    Sentinels(Sentinels),
+    Sentinels(Box<Sentinels>),
 }
 
 /// The same server in two protocols.
@@ -43,6 +46,9 @@ pub(super) struct Clients {
 #[derive(Clone)]
 struct Live {
     connection: MultiplexedConnection,
+    /// To where.
+    #[cfg_attr(not(feature = "sentinel"), allow(dead_code, reason = "only sentinels name another place"))]
+    address: ConnectionAddr,
     broken: Arc<AtomicBool>,
 }
 
@@ -65,7 +71,7 @@ impl Server {
         timeouts: Timeouts,
         loss: &Arc<Loss>,
     ) -> RedisResult<Self> {
-        Ok(Self::new(Whereabouts::Fixed(Clients::new(info, settings)?), timeouts, loss))
+        Ok(Self::new(Whereabouts::Fixed(Box::new(Clients::new(info, settings)?)), timeouts, loss))
     }
 
     /// The master that these sentinels name.
@@ -77,7 +83,12 @@ impl Server {
         timeouts: Timeouts,
         loss: &Arc<Loss>,
     ) -> RedisResult<Self> {
-        Ok(Self::new(Whereabouts::Sentinels(Sentinels::new(nodes, master, settings)?), timeouts, loss))
+        Ok(Self::new(Whereabouts::Sentinels(Box::new(Sentinels::new(nodes, master, settings)?)), timeouts, loss))
+    }
+
+    #[cfg(feature = "sentinel")]
+    pub(super) fn is_named_by_sentinels(&self) -> bool {
+        matches!(self.whereabouts, Whereabouts::Sentinels(_))
     }
 
     fn new(whereabouts: Whereabouts, timeouts: Timeouts, loss: &Arc<Loss>) -> Self {
@@ -106,6 +117,10 @@ impl Server {
         &self,
         command: impl AsyncFnOnce(&mut MultiplexedConnection) -> RedisResult<T>,
     ) -> Result<T, Trouble> {
+        #[cfg(feature = "sentinel")]
+        if let Whereabouts::Sentinels(sentinels) = &self.whereabouts {
+            sentinels.written();
+        }
         let mut live = self.live().await.map_err(Trouble::Connecting)?;
         let result = command(&mut live.connection).await;
         if let Err(error) = &result
@@ -151,7 +166,7 @@ impl Server {
 
     async fn clients(&self) -> RedisResult<Clients> {
         match &self.whereabouts {
-            Whereabouts::Fixed(clients) => Ok(clients.clone()),
+            Whereabouts::Fixed(clients) => Ok(Clients::clone(clients)),
             #[cfg(feature = "sentinel")]
             Whereabouts::Sentinels(sentinels) => sentinels.master().await,
         }
@@ -171,7 +186,35 @@ impl Server {
             }
             result => result,
         };
-        Ok(Live { connection: connection?, broken })
+        let address = clients.resp3.get_connection_info().addr().clone();
+        Ok(Live { connection: connection?, address, broken })
+    }
+}
+
+/// Sentinels make a master that they have deposed a replica only some ten seconds later.
+#[cfg(feature = "sentinel")]
+impl Watched for Server {
+    fn next_look(&self) -> Option<Instant> {
+        let Whereabouts::Sentinels(sentinels) = &self.whereabouts else { return None };
+        sentinels.next_look()
+    }
+
+    fn begin_look(&self) -> bool {
+        matches!(&self.whereabouts, Whereabouts::Sentinels(sentinels) if sentinels.begin_look())
+    }
+
+    async fn look_again(&self) {
+        let Whereabouts::Sentinels(sentinels) = &self.whereabouts else { return };
+        let Some(Live { address, broken, .. }) = self.live.lock().await.clone() else { return };
+        match tokio::time::timeout(self.timeouts.connection, sentinels.name_another_than(&address)).await {
+            Ok(Ok(true)) => {
+                tracing::warn!("the sentinels name another master");
+                self.loss.tell_once(&broken);
+            }
+            Ok(Ok(false)) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "a sentinel could not be asked"),
+            Err(_) => tracing::debug!("no sentinel answered in time"),
+        }
     }
 }
 

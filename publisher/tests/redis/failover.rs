@@ -95,7 +95,7 @@ impl MidBatch {
 }
 
 /// What this server itself holds.
-async fn version_at(server: &RedisServer, id: &BatchId) -> Option<u64> {
+pub(crate) async fn version_at(server: &RedisServer, id: &BatchId) -> Option<u64> {
     let mut connection = server.connect().await.ok()?;
     // A node of a cluster that is a replica answers only who says that it may be behind.
     let _ = redis::cmd("READONLY").query_async::<String>(&mut connection).await;

@@ -6,8 +6,9 @@ use stack::RedisServer;
 
 use crate::{
     eventually,
-    failover::{FOLLOWER, FOLLOWS, MidBatch, port},
+    failover::{FOLLOWER, FOLLOWS, MidBatch, port, version_at},
     rights::{documented, documented_more, grant},
+    source::Memory,
     states::{EPOCH, batch, changes, state},
     within,
 };
@@ -66,6 +67,24 @@ async fn a_master_that_is_deposed_in_mid_batch_with_acknowledged_writes_leaves_t
     let lost = batch.publish_what_will_be_lost(&redis.master, &redis.replica).await;
     redis.depose().await;
     batch.ends_right_at("sentinel, the master deposed", &redis.replica, lost).await;
+}
+
+/// The old one answers as a master for ever: nobody tells it.
+#[tokio::test]
+async fn a_master_that_the_sentinels_name_no_more_is_left_though_it_answers() {
+    let (old, new) = (RedisServer::start().await.unwrap(), RedisServer::start().await.unwrap());
+    let sentinel = RedisServer::sentinel(&old, "main").await.unwrap();
+    grant(&sentinel, "watcher", &documented("ACL SETUSER watcher ")).await;
+    let settings = RedisSettings::new(format!("redis-sentinel://127.0.0.1:{}#main", port(&sentinel)));
+    let settings = settings.sentinel_user("watcher", "secret");
+    let (source, id) = (Memory::default(), batch("a"));
+    let publisher = Publisher::builder(settings).source(source.clone()).connect().await.unwrap();
+    source.commit(state(&id, EPOCH, 1, 3));
+    publisher.notify(&id);
+    eventually("it is at the old one", async || (version_at(&old, &id).await == Some(1)).then_some(())).await;
+    sentinel.run::<String>(&["SENTINEL", "REMOVE", "main"]).await.unwrap();
+    sentinel.run::<String>(&["SENTINEL", "MONITOR", "main", "127.0.0.1", &port(&new), "1"]).await.unwrap();
+    eventually("it is at the new one", async || (version_at(&new, &id).await == Some(1)).then_some(())).await;
 }
 
 #[tokio::test]

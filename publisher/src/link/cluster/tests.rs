@@ -1,5 +1,7 @@
 //! What nodes answer, and what becomes of it; nodes that move keys and leave.
 
+use std::time::Duration;
+
 use futures::FutureExt as _;
 use redis::ProtocolVersion;
 use redis_address::Address;
