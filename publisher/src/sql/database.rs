@@ -126,9 +126,8 @@ async fn begin_postgres(pool: &PgPool, kind: &str, timeout: Duration) -> Result<
     // In a task of its own: where whoever waits for it goes away, `sqlx` counts no transaction though the server has
     // begun one, and lends the connection to the next.
     let pool = pool.clone();
-    let beginning = tokio::spawn(async move { pool.begin_with(AssertSqlSafe(begin)).await });
-    let stopped = |stopped| sqlx::Error::Io(std::io::Error::other(stopped));
-    let tx = answers_within(limit, async { beginning.await.map_err(stopped)? }).await;
+    let beginning = tokio::spawn(async move { answers_within(limit, pool.begin_with(AssertSqlSafe(begin))).await });
+    let tx = beginning.await.unwrap_or_else(|stopped| Err(sqlx::Error::Io(std::io::Error::other(stopped))));
     tx.map(|tx| Session::Postgres(tx, limit)).map_err(|error| SqlError::of("begin", error))
 }
 
