@@ -174,7 +174,8 @@ pub struct Pace {
     /// But no longer than this; default 10 min.
     pub longest_pause: Duration,
     /// When a state could not be delivered for so long, it is given up: logged and counted. Default 24 h. So far back
-    /// [`Publisher::resync`](crate::Publisher::resync) looks after a restart, and so long Redis remembers what was told.
+    /// [`Publisher::resync`](crate::Publisher::resync) looks after a restart, also where the states themselves had
+    /// expired, and so long Redis remembers what was told.
     pub give_up_after: Duration,
 }
 
