@@ -9,7 +9,8 @@ use crate::{
     service::{App, now_ms},
 };
 
-const AFTER_FAILURE: Duration = Duration::from_secs(5);
+/// How long who has failed waits before the next attempt.
+pub(crate) const AFTER_FAILURE: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(app: Arc<App>, mut stop: watch::Receiver<bool>) {
     loop {

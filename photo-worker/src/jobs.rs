@@ -1,7 +1,7 @@
 //! The bounded pool that analyses photos, and what keeps it in work.
 
 use std::{
-    collections::HashSet,
+    collections::{HashSet, VecDeque},
     io::{self, ErrorKind},
     sync::Arc,
     time::{Duration, Instant},
@@ -12,11 +12,12 @@ use tokio::{
     sync::{Mutex, OwnedMutexGuard, mpsc, watch},
     task::JoinSet,
 };
-use wire::PhotoId;
+use wire::{BatchId, PhotoId};
 
 use crate::{
     analysis::{AnalysisError, Findings, analyse},
     db::{Begun, Claim, Db, DbError, Stepped, Taken, Waiting, Worker},
+    deadlines::AFTER_FAILURE,
     metrics::count,
     service::{App, now_ms},
     trace,
@@ -36,9 +37,16 @@ const HANDFUL: u32 = 64;
 pub(crate) struct Queue {
     sender: mpsc::UnboundedSender<Waiting>,
     receiver: Arc<Mutex<mpsc::UnboundedReceiver<Waiting>>>,
-    waiting: Arc<watch::Sender<HashSet<PhotoId>>>,
+    waiting: Arc<watch::Sender<Waits>>,
     /// Whoever works on a suspect holds it: no two of them are worked on at the same time.
     suspect: Arc<Mutex<()>>,
+}
+
+#[derive(Default)]
+struct Waits {
+    queued: HashSet<PhotoId>,
+    /// Suspects that were put aside, until the one that is worked on is done.
+    aside: VecDeque<PhotoId>,
 }
 
 impl Queue {
@@ -50,32 +58,54 @@ impl Queue {
     /// A photo that waits already does so once.
     pub(crate) fn push(&self, photo: impl Into<Waiting>) {
         let photo = photo.into();
-        if self.waiting.send_if_modified(|waiting| waiting.insert(photo.photo.clone())) {
+        let is_new =
+            |waits: &mut Waits| !waits.aside.contains(&photo.photo) && waits.queued.insert(photo.photo.clone());
+        if self.waiting.send_if_modified(is_new) {
             // The queue holds its own receiver, so there always is one.
             let _ = self.sender.send(photo);
         }
     }
 
     pub(crate) fn waiting(&self) -> usize {
-        self.waiting.borrow().len()
+        let waits = self.waiting.borrow();
+        waits.queued.len() + waits.aside.len()
     }
 
     async fn pop(&self) -> Option<Waiting> {
         let photo = self.receiver.lock().await.recv().await?;
-        self.waiting.send_if_modified(|waiting| waiting.remove(&photo.photo));
+        self.waiting.send_if_modified(|waits| waits.queued.remove(&photo.photo));
         Some(photo)
     }
 
     /// A photo to work on, and for a suspect what is to be held meanwhile.
     async fn take(&self) -> Option<(PhotoId, Option<OwnedMutexGuard<()>>)> {
-        let Waiting { photo, suspect } = self.pop().await?;
-        let alone = if suspect { Some(Arc::clone(&self.suspect).lock_owned().await) } else { None };
-        Some((photo, alone))
+        loop {
+            // Who is done with a suspect comes here next, so that none stays aside.
+            if let Some((photo, alone)) = self.next_suspect() {
+                return Some((photo, Some(alone)));
+            }
+            let Waiting { photo, suspect } = self.pop().await?;
+            if !suspect {
+                return Some((photo, None));
+            }
+            self.waiting.send_modify(|waits| waits.aside.push_back(photo));
+        }
+    }
+
+    /// One that was put aside, unless another is being worked on.
+    fn next_suspect(&self) -> Option<(PhotoId, OwnedMutexGuard<()>)> {
+        let alone = Arc::clone(&self.suspect).try_lock_owned().ok()?;
+        let mut next = None;
+        self.waiting.send_if_modified(|waits| {
+            next = waits.aside.pop_front();
+            next.is_some()
+        });
+        Some((next?, alone))
     }
 
     async fn emptied(&self) {
         // The queue holds the sender, so there always is one.
-        let _ = self.waiting.subscribe().wait_for(HashSet::is_empty).await;
+        let _ = self.waiting.subscribe().wait_for(|waits| waits.queued.is_empty()).await;
     }
 }
 
@@ -99,6 +129,12 @@ async fn work(app: Arc<App>, mut stop: watch::Receiver<bool>) {
         if let Err(error) = process(&app, &photo).await {
             // The row still says QUEUED or PROCESSING: someone takes it up again, when its lease is over at the latest.
             tracing::error!(%photo, %error, "a photo could not be worked on");
+            // What fails is rarely the photo's: the next one would fare no better.
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return,
+                () = tokio::time::sleep(AFTER_FAILURE) => {}
+            }
         }
     }
 }
@@ -124,13 +160,14 @@ pub(crate) async fn look(app: Arc<App>, mut stop: watch::Receiver<bool>) {
     }
 }
 
-/// Tells what processes that are gone may have left untold. Several may do it for one: to be told twice harms nothing.
+/// Tells what processes that are gone may have left untold.
 async fn settle(app: &App) -> Result<(), SettleError> {
     app.db.alive(&app.worker, now_ms()).await?;
-    for worker in app.db.gone(now_ms()).await? {
+    let gone = app.db.gone(&app.worker, now_ms()).await?;
+    if !gone.is_empty() {
         let batches = app.publisher.resync().await?;
-        app.db.settled(&worker).await?;
-        tracing::warn!(worker, batches, "a process is gone; what it may not have told is told");
+        tracing::warn!(workers = ?gone, batches, "processes are gone; what they may not have told is told");
+        app.db.settled(&gone).await?;
     }
     Ok(())
 }
@@ -161,7 +198,14 @@ enum JobError {
 }
 
 async fn process(app: &Arc<App>, photo: &PhotoId) -> Result<(), JobError> {
-    match app.db.begin(photo, &app.worker, now_ms()).await? {
+    let begun = app.db.begin(photo, &app.worker, now_ms()).await;
+    if begun.is_err()
+        && let Ok(Some(owned)) = app.db.owner_of_photo(photo).await
+    {
+        // A commit whose answer was lost would be told to nobody.
+        app.publisher.notify(&owned.batch);
+    }
+    match begun? {
         Some(Taken::Begun(begun)) => match begun.trace {
             Some(trace) => trace::within(trace, finish(app, begun)).await,
             None => finish(app, begun).await,
@@ -182,9 +226,7 @@ async fn finish(app: &Arc<App>, begun: Begun) -> Result<(), JobError> {
     let work = async {
         let outcome = look_at(app, &claim.photo, name).await?;
         let outcome = outcome.and_then(|findings| serde_json::to_string(&findings).map_err(|e| e.to_string()));
-        let stepped = offer(app, &claim, outcome.as_deref().map_err(String::as_str)).await;
-        // A commit whose answer was lost would be told to nobody.
-        let stepped = stepped.inspect_err(|_| app.publisher.notify(&begun.batch))?;
+        let stepped = offer(app, &begun.batch, &claim, outcome.as_deref().map_err(String::as_str)).await?;
         Ok::<_, JobError>((outcome, stepped))
     };
     let (outcome, Some(stepped)) = kept(&app.db, &app.worker, &claim, work).await? else { return Ok(()) };
@@ -195,15 +237,28 @@ async fn finish(app: &Arc<App>, begun: Begun) -> Result<(), JobError> {
 }
 
 /// Writes down what came of a photo, and again where the database fails: what was found out is not thrown away for that.
-async fn offer(app: &App, claim: &Claim, outcome: Result<&str, &str>) -> Result<Option<Stepped>, DbError> {
-    let begun = Instant::now();
+async fn offer(
+    app: &App,
+    batch: &BatchId,
+    claim: &Claim,
+    outcome: Result<&str, &str>,
+) -> Result<Option<Stepped>, DbError> {
+    let (begun, mut failed) = (Instant::now(), false);
     loop {
-        match app.db.finish(claim, outcome, now_ms()).await {
+        let finished = app.db.finish(claim, outcome, now_ms()).await;
+        failed |= finished.is_err();
+        match finished {
             Err(error @ DbError::Failed(_)) if begun.elapsed() < OFFERED_FOR => {
                 tracing::warn!(photo = %claim.photo, %error, "what came of it could not be written: trying again");
                 tokio::time::sleep(OFFERED_EVERY).await;
             }
-            done => return done,
+            done => {
+                // A commit whose answer was lost would be told to nobody: the next attempt finds nothing to do.
+                if failed {
+                    app.publisher.notify(batch);
+                }
+                return done;
+            }
         }
     }
 }
@@ -217,7 +272,13 @@ async fn kept<T>(db: &Db, worker: &Worker, claim: &Claim, work: impl Future<Outp
             return done;
         }
         pause = worker.third();
-        match db.renew(claim, worker, now_ms()).await {
+        // The work goes on meanwhile: it may hold what the renewal waits for.
+        let renewed = tokio::select! {
+            biased;
+            done = &mut work => return done,
+            renewed = db.renew(claim, worker, now_ms()) => renewed,
+        };
+        match renewed {
             Ok(true) => {}
             Ok(false) => tracing::info!(photo = %claim.photo, "it is no longer this worker's"),
             Err(error) => tracing::warn!(photo = %claim.photo, %error, "its lease could not be renewed"),
@@ -275,6 +336,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn work_goes_on_while_the_renewal_waits_for_what_it_holds() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(&format!("sqlite://{}", dir.path().join("a.db").display())).await.unwrap();
+        let photo = NewPhoto { id: PhotoIds::new().give().unwrap(), name: "a.jpg".to_owned(), received: true };
+        db.create("p", None, std::slice::from_ref(&photo), 1_000, 2_000).await.unwrap();
+        let worker = Worker::new(30);
+        let claim = begun(db.begin(&photo.id, &worker, now_ms()).await.unwrap()).claim;
+        let work = async {
+            // SQLite has one writer.
+            let held = db.write().await.unwrap();
+            tokio::time::sleep(3 * worker.third()).await;
+            held.rollback().await.unwrap();
+        };
+        // Else they wait for each other until the pool gives up, which is as long as the guard.
+        tokio::time::timeout(GUARD / 2, kept(&db, &worker, &claim, work)).await.unwrap();
+    }
+
+    #[tokio::test]
     async fn suspects_are_worked_on_one_at_a_time_and_others_beside_them() {
         let (queue, mut ids) = (Queue::new(), PhotoIds::new());
         let [a, b, c] = [(); 3].map(|()| ids.give().unwrap());
@@ -283,12 +362,14 @@ mod tests {
         }
         queue.push(c.clone());
         let (photo, alone) = queue.take().await.unwrap();
-        let mut next = pin!(queue.take());
-        assert!((photo, poll!(&mut next).is_pending()) == (a, true));
-        assert_eq!(queue.take().await.unwrap().0, c);
-        assert!(poll!(&mut next).is_pending());
+        assert_eq!(photo, a);
+        // Nobody waits for it, however many there are.
+        assert_eq!((queue.take().await.unwrap().0, queue.waiting()), (c, 1));
+        queue.push(Waiting { photo: b.clone(), suspect: true });
+        assert!(poll!(pin!(queue.take())).is_pending());
         drop(alone);
-        assert_eq!(next.await.unwrap().0, b);
+        let (photo, alone) = queue.take().await.unwrap();
+        assert_eq!((photo, alone.is_some(), queue.waiting()), (b, true, 0));
     }
 
     #[tokio::test]

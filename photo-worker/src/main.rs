@@ -47,7 +47,10 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     tracing::info!("stopping");
     let undelivered = service.stop().await;
     if !undelivered.is_empty() {
-        tracing::warn!(batches = undelivered.len(), "not all updates were delivered; the next start publishes them");
+        tracing::warn!(
+            batches = undelivered.len(),
+            "not all updates were delivered; another process publishes them, or the next start"
+        );
     }
     Ok(())
 }

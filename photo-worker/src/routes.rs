@@ -53,7 +53,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(|| async { AppError::Method })
         .layer(middleware::from_fn(no_store))
         .layer(middleware::from_fn(trace::follow))
-        .layer(middleware::from_fn(to_the_end))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), to_the_end))
         .with_state(app)
 }
 
@@ -220,11 +220,11 @@ async fn metrics_text(State(app): State<Arc<App>>) -> Response {
 }
 
 /// What changes something goes on though whoever asked hangs up: what it commits has to be told.
-async fn to_the_end(request: Request, next: Next) -> Response {
+async fn to_the_end(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     if request.method() != Method::POST {
         return next.run(request).await;
     }
-    let answer = tokio::spawn(next.run(request)).await;
+    let answer = app.requests.spawn(next.run(request)).await;
     answer.unwrap_or_else(|stopped| AppError::Internal(stopped.into()).into_response())
 }
 

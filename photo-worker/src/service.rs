@@ -12,6 +12,7 @@ use tokio::{
     sync::watch,
     task::{JoinHandle, JoinSet},
 };
+use tokio_util::task::TaskTracker;
 use wire::BatchId;
 
 use crate::{
@@ -43,6 +44,8 @@ pub(crate) struct App {
     pub publisher: Publisher,
     pub counters: Counters,
     pub uploads: Slots,
+    /// Requests that change something, also of those who have hung up.
+    pub requests: TaskTracker,
     pub access: Access,
     pub origin_token: Option<String>,
     pub receive_timeout: Duration,
@@ -146,6 +149,7 @@ impl Service {
             publisher,
             counters: Counters::default(),
             uploads: Slots::default(),
+            requests: TaskTracker::new(),
             access,
             origin_token: config.origin_token.clone(),
             receive_timeout: config.receive_timeout,
@@ -175,8 +179,11 @@ impl Service {
         let drained = async {
             let _ = (&mut self.server).await;
             while self.pool.join_next().await.is_some() {}
+            self.app.requests.close();
+            self.app.requests.wait().await;
         };
-        if tokio::time::timeout(DRAIN, drained).await.is_err() {
+        let cut_off = tokio::time::timeout(DRAIN, drained).await.is_err();
+        if cut_off {
             // Photos that are still being worked on are taken up by another process, or at the next start.
             self.server.abort();
             self.pool.shutdown().await;
@@ -186,10 +193,11 @@ impl Service {
         }
         let undelivered = self.app.publisher.close(PUBLISH_LAST).await;
         let db = &self.app.db;
-        let left = if undelivered.is_empty() {
-            db.settled(&self.app.worker.id).await
+        // What was cut off may have committed.
+        let left = if undelivered.is_empty() && !cut_off {
+            db.leave(&self.app.worker).await
         } else {
-            db.leaves_untold(&self.app.worker).await
+            db.leave_untold(&self.app.worker).await
         };
         if let Err(error) = left {
             tracing::warn!(%error, "other processes see that this one is gone when its lease is over");

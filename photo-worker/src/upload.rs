@@ -170,8 +170,8 @@ async fn declared(
             count(&app.counters.uploads);
             app.queue.push(photo.clone());
         }
-        // Perhaps its row says so because of a commit whose answer was lost. What is worked on already is left alone.
-        Received::AlreadyHere => app.queue.push(photo.clone()),
+        // Perhaps its row says so because of a commit whose answer was lost: then the next look finds it.
+        Received::AlreadyHere => {}
         Received::TooLate => return Err(AppError::TooLate(photo)),
         Received::UnknownBatch => return Err(AppError::UnknownBatch(batch)),
         Received::UnknownPhoto => return Err(AppError::UnknownPhoto(photo)),

@@ -126,7 +126,7 @@ impl Db {
 
     /// A transaction that writes. In SQLite it holds the write lock from its beginning: what it reads stays true until it
     /// commits. In Postgres that is so of a batch from [`rows::BatchRow::lock`] on, and of its photos.
-    async fn write(&self) -> Result<Transaction<'static, Any>, DbError> {
+    pub(crate) async fn write(&self) -> Result<Transaction<'static, Any>, DbError> {
         let begin = match self.kind {
             Kind::Sqlite => "BEGIN IMMEDIATE",
             // Whatever the server's default: what is asked again behind a lock must see what was committed before it.
