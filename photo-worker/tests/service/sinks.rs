@@ -1,14 +1,30 @@
 //! Who else is told of a batch's end, by the settings.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
 
-use axum::{Router, body::Bytes, extract::State, http::HeaderMap, routing::post};
+use axum::{Router, body::Bytes, extract::State, http::HeaderMap, routing::post, serve::Listener};
 use image::ImageFormat;
 use serde_json::Value;
-use stack::GUARD;
-use tokio::net::TcpListener;
+use stack::{Authority, Certificate, GUARD, RedisServer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        ServerConfig,
+        crypto::ring::default_provider,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    },
+    server::TlsStream,
+};
 
-use crate::world::{World, picture};
+use crate::{
+    process::Program,
+    world::{Api, Place, World, picture},
+};
 
 type Posted = Arc<Mutex<Vec<(String, HeaderMap, Value)>>>;
 
@@ -69,5 +85,86 @@ async fn the_end_of_a_batch_is_posted_where_the_settings_say() {
     );
     assert_eq!(text.lines().next(), Some(&*first));
     assert!(world.service.stop().await.is_empty());
+    server.abort();
+}
+
+/// Takes connections by TLS; who does not believe the certificate is dropped.
+struct Secured {
+    tcp: TcpListener,
+    tls: TlsAcceptor,
+}
+
+impl Secured {
+    async fn bind(certificate: &Certificate) -> Self {
+        let chain = CertificateDer::pem_file_iter(&certificate.chain).unwrap().collect::<Result<_, _>>().unwrap();
+        let key = PrivateKeyDer::from_pem_file(&certificate.key).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(default_provider()));
+        let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        let config = config.with_single_cert(chain, key).unwrap();
+        Self { tcp: TcpListener::bind("127.0.0.1:0").await.unwrap(), tls: TlsAcceptor::from(Arc::new(config)) }
+    }
+}
+
+impl Listener for Secured {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
+        loop {
+            let (stream, address) = self.tcp.accept().await.unwrap();
+            if let Ok(stream) = self.tls.accept(stream).await {
+                return (stream, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+}
+
+/// Waits until a delivery of the webhook has ended so.
+async fn until_counted(api: &Api, outcome: &str) {
+    let line = format!("batchcast_sink_deliveries_total{{sink=\"webhook\",outcome=\"{outcome}\"}} ");
+    let counted = stack::eventually(GUARD, async || {
+        let (_, metrics) = api.get("/metrics").await;
+        let count = metrics.as_str().unwrap().lines().find_map(|shown| shown.strip_prefix(&line)).unwrap().to_owned();
+        anyhow::ensure!(count != "0", "no {outcome} delivery");
+        Ok(())
+    });
+    counted.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_webhook_by_tls_is_told_where_its_certificate_is_believed_and_nothing_is_sent_where_not() {
+    let (authority, foreign) = (Authority::new().unwrap(), Authority::new().unwrap());
+    let listener = Secured::bind(&authority.issue("receiver").unwrap()).await;
+    let url = format!("https://{}/webhook", listener.local_addr().unwrap());
+    let posted = Posted::default();
+    let app = Router::new().route("/webhook", post(webhook)).with_state(Arc::clone(&posted));
+    let server = tokio::spawn(async move { axum::serve(listener, app).await });
+
+    let redis = RedisServer::start().await.unwrap();
+    for (believed, outcome) in [(&foreign, "failed"), (&authority, "delivered")] {
+        let dir = Place::new().await;
+        let root = believed.root().display().to_string();
+        let program = Program::start_with(
+            &redis,
+            &dir,
+            &[
+                ("WEBHOOK_URL", &url),
+                ("WEBHOOK_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+                ("WEBHOOK_ALLOW_PRIVATE", "true"),
+                ("SSL_CERT_FILE", &root),
+            ],
+        );
+        let api = program.api();
+        let (batch, photos) = api.declare(&["a.jpg"]).await;
+        api.upload(&batch, &photos[0], picture(ImageFormat::Jpeg)).await;
+        until_counted(&api, outcome).await;
+        let told: Vec<Value> =
+            posted.lock().unwrap().iter().map(|(.., body)| body["data"]["batchId"].clone()).collect();
+        assert_eq!(told, if outcome == "failed" { vec![] } else { vec![Value::from(batch)] });
+    }
     server.abort();
 }
