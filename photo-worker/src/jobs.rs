@@ -9,7 +9,7 @@ use std::{
 
 use publisher::PublishError;
 use tokio::{
-    sync::{Mutex, OwnedMutexGuard, mpsc, watch},
+    sync::{Mutex, mpsc, watch},
     task::JoinSet,
 };
 use wire::{BatchId, PhotoId};
@@ -38,8 +38,6 @@ pub(crate) struct Queue {
     sender: mpsc::UnboundedSender<Waiting>,
     receiver: Arc<Mutex<mpsc::UnboundedReceiver<Waiting>>>,
     waiting: Arc<watch::Sender<Waits>>,
-    /// Whoever works on a suspect holds it: no two of them are worked on at the same time.
-    suspect: Arc<Mutex<()>>,
 }
 
 #[derive(Default)]
@@ -47,12 +45,23 @@ struct Waits {
     queued: HashSet<PhotoId>,
     /// Suspects that were put aside, until the one that is worked on is done.
     aside: VecDeque<PhotoId>,
+    /// A suspect is being worked on.
+    suspect: bool,
+}
+
+/// Held by who works on a suspect: no two of them are worked on at the same time.
+struct Alone(Arc<watch::Sender<Waits>>);
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        self.0.send_modify(|waits| waits.suspect = false);
+    }
 }
 
 impl Queue {
     pub(crate) fn new() -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
-        Self { sender, receiver: Arc::new(Mutex::new(receiver)), waiting: Arc::default(), suspect: Arc::default() }
+        Self { sender, receiver: Arc::new(Mutex::new(receiver)), waiting: Arc::default() }
     }
 
     /// A photo that waits already does so once.
@@ -78,9 +87,9 @@ impl Queue {
     }
 
     /// A photo to work on, and for a suspect what is to be held meanwhile.
-    async fn take(&self) -> Option<(PhotoId, Option<OwnedMutexGuard<()>>)> {
+    async fn take(&self) -> Option<(PhotoId, Option<Alone>)> {
         loop {
-            // Who is done with a suspect comes here next, so that none stays aside.
+            // Whoever puts one aside looks behind that, and who is done with one comes here next: none stays aside.
             if let Some((photo, alone)) = self.next_suspect() {
                 return Some((photo, Some(alone)));
             }
@@ -93,14 +102,14 @@ impl Queue {
     }
 
     /// One that was put aside, unless another is being worked on.
-    fn next_suspect(&self) -> Option<(PhotoId, OwnedMutexGuard<()>)> {
-        let alone = Arc::clone(&self.suspect).try_lock_owned().ok()?;
+    fn next_suspect(&self) -> Option<(PhotoId, Alone)> {
         let mut next = None;
         self.waiting.send_if_modified(|waits| {
-            next = waits.aside.pop_front();
+            next = if waits.suspect { None } else { waits.aside.pop_front() };
+            waits.suspect |= next.is_some();
             next.is_some()
         });
-        Some((next?, alone))
+        Some((next?, Alone(Arc::clone(&self.waiting))))
     }
 
     async fn emptied(&self) {
@@ -310,9 +319,18 @@ mod tests {
 
     use futures::poll;
     use stack::{GUARD, eventually};
+    use tempfile::TempDir;
 
     use super::*;
     use crate::{db::NewPhoto, names::PhotoIds};
+
+    async fn with_one_photo() -> (TempDir, Db, PhotoId) {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(&format!("sqlite://{}", dir.path().join("a.db").display())).await.unwrap();
+        let photo = NewPhoto { id: PhotoIds::new().give().unwrap(), name: "a.jpg".to_owned(), received: true };
+        db.create("p", None, std::slice::from_ref(&photo), 1_000, 2_000).await.unwrap();
+        (dir, db, photo.id)
+    }
 
     fn begun(taken: Option<Taken>) -> Begun {
         let Some(Taken::Begun(begun)) = taken else { panic!("{taken:?}") };
@@ -321,12 +339,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_photo_is_kept_for_as_long_as_the_work_on_it_lasts() {
-        let dir = tempfile::tempdir().unwrap();
-        let db = Db::open(&format!("sqlite://{}", dir.path().join("a.db").display())).await.unwrap();
-        let photo = NewPhoto { id: PhotoIds::new().give().unwrap(), name: "a.jpg".to_owned(), received: true };
-        db.create("p", None, std::slice::from_ref(&photo), 1_000, 2_000).await.unwrap();
+        let (_dir, db, photo) = with_one_photo().await;
         let (worker, now) = (Worker::new(300), now_ms());
-        let claim = begun(db.begin(&photo.id, &worker, now).await.unwrap()).claim;
+        let claim = begun(db.begin(&photo, &worker, now).await.unwrap()).claim;
         // As long as it takes until the lease goes beyond a second one.
         let work = eventually(GUARD, async || {
             anyhow::ensure!(db.claimable(1, now + 600).await?.is_empty());
@@ -337,12 +352,9 @@ mod tests {
 
     #[tokio::test]
     async fn work_goes_on_while_the_renewal_waits_for_what_it_holds() {
-        let dir = tempfile::tempdir().unwrap();
-        let db = Db::open(&format!("sqlite://{}", dir.path().join("a.db").display())).await.unwrap();
-        let photo = NewPhoto { id: PhotoIds::new().give().unwrap(), name: "a.jpg".to_owned(), received: true };
-        db.create("p", None, std::slice::from_ref(&photo), 1_000, 2_000).await.unwrap();
+        let (_dir, db, photo) = with_one_photo().await;
         let worker = Worker::new(30);
-        let claim = begun(db.begin(&photo.id, &worker, now_ms()).await.unwrap()).claim;
+        let claim = begun(db.begin(&photo, &worker, now_ms()).await.unwrap()).claim;
         let work = async {
             // SQLite has one writer.
             let held = db.write().await.unwrap();
@@ -370,6 +382,28 @@ mod tests {
         drop(alone);
         let (photo, alone) = queue.take().await.unwrap();
         assert_eq!((photo, alone.is_some(), queue.waiting()), (b, true, 0));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn no_suspect_stays_aside_whoever_takes_at_the_same_time() {
+        for _ in 0..200 {
+            let (queue, mut ids, mut takers) = (Queue::new(), PhotoIds::new(), JoinSet::new());
+            let (sender, mut taken) = mpsc::unbounded_channel();
+            for _ in 0..4 {
+                let (queue, sender) = (queue.clone(), sender.clone());
+                takers.spawn(async move {
+                    while let Some((photo, _alone)) = queue.take().await {
+                        let _ = sender.send(photo);
+                    }
+                });
+            }
+            for _ in 0..4 {
+                queue.push(Waiting { photo: ids.give().unwrap(), suspect: true });
+            }
+            for _ in 0..4 {
+                tokio::time::timeout(GUARD, taken.recv()).await.expect("it is taken");
+            }
+        }
     }
 
     #[tokio::test]
