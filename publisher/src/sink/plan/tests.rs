@@ -1,3 +1,5 @@
+//! When a sink is told, as a plan and as a property.
+
 use super::*;
 use proptest::{collection::vec, prelude::*};
 
