@@ -6,6 +6,7 @@
 const ON_POSTGRES: bool = true;
 
 mod access;
+mod answers;
 mod bad_input;
 mod batches;
 mod issuer;
