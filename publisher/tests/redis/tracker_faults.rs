@@ -1,8 +1,8 @@
 //! Counting by a Redis that is away, takes no writes, or has lost something.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use batchcast_publisher::{BatchState, BatchStatus, Outcome, PublishError, TrackError};
+use batchcast_publisher::{BatchState, BatchStatus, Outcome, Position, PublishError, TrackError};
 use futures::StreamExt;
 use stack::RedisServer;
 
@@ -12,6 +12,13 @@ use crate::{
     tracker::{connect, held, id, ids, three},
     within,
 };
+
+/// Waits until the clock has passed a position, as a batch in its first epoch gives it.
+async fn until_later_than(position: Position) {
+    let given = UNIX_EPOCH + Duration::from_millis(position.epoch()) + Duration::from_micros(position.version());
+    let later = async || (SystemTime::now() > given + Duration::from_millis(1)).then_some(());
+    eventually("the clock to go on", later).await;
+}
 
 #[tokio::test]
 async fn calls_wait_for_an_absent_redis_and_what_it_lost_is_told_with_what_to_do() {
@@ -75,7 +82,7 @@ async fn who_has_seen_what_a_failover_lost_still_sees_the_right_end() {
     while within("what is lost", states.next()).await.unwrap().position() < lost {}
 
     // No failover is over sooner.
-    tokio::time::sleep(Duration::from_millis(2)).await;
+    until_later_than(lost).await;
     let mut restore = redis::cmd("RESTORE");
     restore.arg("batch:progress:a").arg(0).arg(kept).arg("REPLACE");
     restore.exec_async(&mut connection).await.unwrap();
@@ -91,11 +98,10 @@ async fn work_that_began_before_redis_lost_the_batch_can_fail_in_the_one_declare
     let (server, publisher, tracker) = three().await;
     let one = id("1");
     let photo = tracker.photo(&one);
-    let began = photo.started().await.unwrap().head.position.epoch();
+    let began = photo.started().await.unwrap().head.position;
     server.run::<()>(&["FLUSHALL"]).await.unwrap();
-    // Its epoch is a later millisecond.
-    tokio::time::sleep(Duration::from_millis(2)).await;
+    until_later_than(began).await;
     publisher.tracker(&batch("a"), &ids(&["1", "2"])).await.unwrap();
-    assert!(held(&publisher, &batch("a")).await.position().epoch() > began);
+    assert!(held(&publisher, &batch("a")).await.position().epoch() > began.epoch());
     assert_eq!(photo.failed("not a JPEG").await.unwrap().outcome, Outcome::Counted);
 }
