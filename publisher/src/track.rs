@@ -30,10 +30,9 @@ pub const DEFAULT_PATIENCE: Duration = Duration::from_secs(30);
 /// the same batch at the same time. Made by [`Publisher::tracker`] and [`Publisher::tracked`]; cheap to clone.
 ///
 /// **Every report may be repeated**, by whoever does not know whether it was heard, and every declaration: a photo counts
-/// once. So a call goes on
-/// trying by itself while Redis does not answer, or takes no writes for a moment (`NOREPLICAS`, `TRYAGAIN`, `BUSY`), for
-/// [`DEFAULT_PATIENCE`] or [`Tracker::patience`]. In which order the
-/// calls arrive does not matter either, a photo only rises: queued, processing, failed, completed.
+/// once. So a call goes on trying by itself while Redis does not answer, or takes no writes for a moment (`NOREPLICAS`,
+/// `TRYAGAIN`, `BUSY`), for [`DEFAULT_PATIENCE`] or [`Tracker::patience`]. In which order the calls arrive does not matter
+/// either, a photo only rises: queued, processing, failed, completed.
 ///
 /// **What Redis loses is lost here**: nothing else knows the count. A Redis that comes back empty, or a batch that was not
 /// heard of for its `ttl`, is [`TrackError::Unknown`]; one that comes back with less (a failover, a backup) has forgotten

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex as Plain, PoisonError},
+    sync::{Mutex as Plain, MutexGuard, PoisonError},
 };
 
 use redis::{ConnectionAddr, ProtocolVersion, RedisResult, aio::MultiplexedConnection, sentinel::SentinelClient};
@@ -83,7 +83,7 @@ impl Sentinels {
     }
 
     /// A poisoned lock only says that a thread died between two assignments.
-    fn times(&self) -> std::sync::MutexGuard<'_, Times> {
+    fn times(&self) -> MutexGuard<'_, Times> {
         self.times.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
